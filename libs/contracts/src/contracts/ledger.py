@@ -1,0 +1,140 @@
+"""Topic `ledger`: what happened to members' points, exactly one event per entry or refusal, in order per account."""
+
+from datetime import UTC, datetime
+from typing import ClassVar, Self
+
+from pydantic import Field
+
+from contracts.event import Event, Instant, MemberId, Model, OpaqueId, PostingKey
+from contracts.postings import Asset, Cause
+from contracts.topic import Topic
+
+
+class Buckets(Model):
+    """A member's four sums. `debt` is at or below zero."""
+
+    available: int = 0
+    pending: int = 0
+    held: int = 0
+    debt: int = 0
+
+
+class LotChange(Model):
+    """What an entry did to one lot."""
+
+    lot: OpaqueId
+    change: int = Field(description="Points that the lot gained or lost.")
+    remaining: int = Field(description="Points left in it afterwards.")
+    activates_at: Instant
+    expires_at: Instant | None = None
+
+
+class PointsChanged(Event):
+    """One entry of an account: a change to its buckets, and how they stand after it."""
+
+    type: ClassVar[str] = "points-changed"
+
+    member: MemberId
+    asset: Asset = "points"
+    account: OpaqueId
+    epoch: int = Field(description="Grows when a ledger is restored from a backup.")
+    seq: int = Field(ge=1, description="Grows by one per entry of the account.")
+    entry: OpaqueId
+    kind: str = Field(
+        description="award, activate, expire, revoke, hold, capture, release, spend, give_back, credit, debit, …"
+    )
+    at: Instant
+    recorded_at: Instant
+    source: OpaqueId = Field(description="Who asked; `ledger` for what fell due by itself.")
+    posting: PostingKey = Field(description="The key of what was asked.")
+    order: OpaqueId | None = None
+    checkout: OpaqueId | None = None
+    cause: Cause = Cause()
+    changes: Buckets
+    system: dict[str, int] = Field(description="System accounts on the other side; all changes sum to zero.")
+    balances: Buckets = Field(description="The buckets after the entry.")
+    lots: tuple[LotChange, ...] = ()
+    shortfall: int = Field(default=0, description="Points that could not be taken: written off or owed.")
+    hash: str = Field(description="Hex of the entry's hash; each covers the one before it.")
+
+    @property
+    def key(self) -> str:
+        return f"{self.shop}/{self.member}"
+
+    @classmethod
+    def example(cls) -> Self:
+        at = datetime(2026, 3, 2, 9, 32, 1, tzinfo=UTC)
+        return cls(
+            shop="corner-grocer",
+            member="m-2417",
+            account="019cad9f-7c00-7000-8000-000000000001",
+            epoch=1,
+            seq=5,
+            entry="019cad9f-7c00-7000-8000-000000000002",
+            kind="award",
+            at=at,
+            recorded_at=at,
+            source="rules",
+            posting="10042/1/everything-earns/paid",
+            order="10042",
+            cause=Cause(rule="everything-earns", rule_version=7),
+            changes=Buckets(available=11),
+            system={"issued": -11},
+            balances=Buckets(available=131),
+            lots=(
+                LotChange(
+                    lot="019cad9f-7c00-7000-8000-000000000003",
+                    change=11,
+                    remaining=11,
+                    activates_at=at,
+                    expires_at=datetime(2027, 3, 1, 23, tzinfo=UTC),
+                ),
+            ),
+            hash="5f" * 32,
+        )
+
+
+class PostingRefused(Event):
+    """The ledger refused a posting for a reason of business; nothing changed."""
+
+    type: ClassVar[str] = "posting-refused"
+
+    member: MemberId
+    asset: Asset = "points"
+    source: OpaqueId
+    posting: PostingKey
+    kind: str
+    order: OpaqueId | None = None
+    checkout: OpaqueId | None = None
+    code: OpaqueId = Field(description="Stable, such as `insufficient_points`.")
+    detail: str
+    facts: dict[str, int | str] = {}
+    at: Instant
+
+    @property
+    def key(self) -> str:
+        return f"{self.shop}/{self.member}"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(
+            shop="corner-grocer",
+            member="m-2417",
+            source="till-4",
+            posting="goodwill-reversal-9",
+            kind="debit",
+            code="insufficient_points",
+            detail="100 points asked, 40 available",
+            facts={"available": 40, "asked": 100},
+            at=datetime(2026, 3, 2, 9, 32, 1, tzinfo=UTC),
+        )
+
+
+TOPIC = Topic(
+    name="ledger",
+    about="What happened to members' points: one event per entry or refusal, in order per account.",
+    key="shop/member",
+    events=(PointsChanged, PostingRefused),
+    writers=("ledger",),
+    readers=("rules", "redemption", "notifications", "anyone"),
+)

@@ -1,0 +1,148 @@
+"""Topic `postings`: what is asked of the ledger. Whoever may write here mints points."""
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, StringConstraints
+
+from contracts.event import Event, Instant, MemberId, Model, OpaqueId, Points, PostingKey
+from contracts.topic import Topic
+
+PositivePoints = Annotated[Points, Field(ge=1)]
+Asset = Literal["points"]
+Words = Annotated[str, StringConstraints(max_length=256)]
+
+
+class Cause(Model):
+    """Why a posting was made: shown in the statement, carried by every event that follows from it."""
+
+    rule: OpaqueId | None = None
+    rule_version: int | None = Field(default=None, ge=1)
+    operator: OpaqueId | None = None
+    reason: OpaqueId | None = Field(default=None, description="A code such as `goodwill`, `refund`, `cancellation`.")
+    refund: OpaqueId | None = None
+
+
+class Award(Model):
+    """Credit points and open a lot. The posting's key is the award's id."""
+
+    kind: Literal["award"] = "award"
+    amount: PositivePoints
+    activates_at: Instant | None = Field(default=None, description="Pending until then; absent: at once.")
+    expires_at: Instant | None = Field(default=None, description="First instant at which they are gone; absent: never.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Lower is consumed earlier.")
+
+
+class Revoke(Model):
+    """Take back of one award, so far in all. Parks until the award is known."""
+
+    kind: Literal["revoke"] = "revoke"
+    award: PostingKey
+    total: Points = Field(description="Cumulative: what is to be taken back of that award in all.")
+
+
+class Spend(Model):
+    """Debit a paid order's points tender: capture its hold if it is open, else debit what is available."""
+
+    kind: Literal["spend"] = "spend"
+    checkout: OpaqueId = Field(description="The checkout, or the order's id where the tender names none.")
+    generation: int = Field(ge=1)
+    amount: PositivePoints
+    hold: OpaqueId | None = None
+
+
+class GiveBack(Model):
+    """Return points of one spend to the lots they came from, so far in all. Parks until the spend is known."""
+
+    kind: Literal["give_back"] = "give_back"
+    checkout: OpaqueId
+    generation: int = Field(ge=1)
+    total: Points = Field(description="Cumulative: what is to be given back of that spend in all.")
+
+
+class Hold(Model):
+    """Reserve points for a checkout."""
+
+    kind: Literal["hold"] = "hold"
+    hold: OpaqueId
+    amount: PositivePoints
+    at_most: bool = Field(default=False, description="Cut to what is available instead of refusing.")
+    expires_at: Instant
+
+
+class Capture(Model):
+    """Debit a hold, whole or in part; the rest is freed."""
+
+    kind: Literal["capture"] = "capture"
+    hold: OpaqueId
+    amount: PositivePoints | None = Field(default=None, description="Absent: all of it.")
+
+
+class Release(Model):
+    """Free a hold."""
+
+    kind: Literal["release"] = "release"
+    hold: OpaqueId
+
+
+class Credit(Model):
+    """An operator's manual credit."""
+
+    kind: Literal["credit"] = "credit"
+    amount: PositivePoints
+    activates_at: Instant | None = None
+    expires_at: Instant | None = None
+    memo: Words | None = Field(default=None, description="Erasable; the history holds only a commitment to it.")
+
+
+class Debit(Model):
+    """An operator's manual debit; refused when not enough is available."""
+
+    kind: Literal["debit"] = "debit"
+    amount: PositivePoints
+    memo: Words | None = None
+
+
+Effect = Annotated[
+    Award | Revoke | Spend | GiveBack | Hold | Capture | Release | Credit | Debit, Field(discriminator="kind")
+]
+
+
+class PostingRequested(Event):
+    """A service asks the ledger to move a member's points; the one command among the events."""
+
+    type: ClassVar[str] = "posting-requested"
+
+    member: MemberId
+    asset: Asset = "points"
+    source: OpaqueId = Field(description="The service that asks; keys are unique per shop and source.")
+    posting: PostingKey = Field(description="Natural key, kept for ever: asking again changes nothing.")
+    order: OpaqueId | None = None
+    cause: Cause = Cause()
+    effect: Effect
+
+    @property
+    def key(self) -> str:
+        return f"{self.shop}/{self.member}"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(
+            shop="corner-grocer",
+            member="m-2417",
+            source="rules",
+            posting="10042/1/everything-earns/paid",
+            order="10042",
+            cause=Cause(rule="everything-earns", rule_version=7),
+            effect=Award(amount=11, expires_at=datetime(2027, 3, 1, 23, tzinfo=UTC)),
+        )
+
+
+TOPIC = Topic(
+    name="postings",
+    about="What is asked of the ledger; whoever may write here mints points.",
+    key="shop/member",
+    events=(PostingRequested,),
+    writers=("rules", "redemption"),
+    readers=("ledger",),
+)

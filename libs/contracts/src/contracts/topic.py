@@ -1,0 +1,35 @@
+"""What a topic is, as data: the one truth that services, local set-up, ACLs and documents are made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from contracts.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One subject's events, in order per key."""
+
+    name: str
+    about: str
+    """One sentence for the documents."""
+    key: str
+    """What the key is made of, in words."""
+    events: tuple[type[Event], ...]
+    writers: tuple[str, ...]
+    """Services, or `publishers` for shop platforms; these and no others may write (an ACL outside development)."""
+    readers: tuple[str, ...]
+    partitions: int = 8
+    """How far its readers scale; changing it later reorders keys, so it is generous from the start."""
+    replication: int = 3
+    """Copies in production; a single local broker uses 1."""
+    retention: timedelta | None = timedelta(days=30)
+    """How long events stay; None for ever. Longer than any outage that readers must survive."""
+    compacted: bool = False
+    """Only the newest event of each key is kept."""
+
+    @property
+    def types(self) -> Mapping[str, type[Event]]:
+        """Event classes by their CloudEvents type."""
+        return {event.type: event for event in self.events}
