@@ -1,0 +1,1 @@
+"""The heart of redemption: values and decisions, without clock, database or network."""
