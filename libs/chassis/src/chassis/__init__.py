@@ -1,0 +1,31 @@
+"""What every service needs and no business.
+
+Where each delivery guarantee is kept: order of positions `lanes`, recording `outbox`, sending `relay`, applying once `fence` and
+`consumer`, what cannot work `deadletters`, what must wait `waiting`.
+"""
+
+from chassis.database import Database, Transaction, UseCase
+from chassis.jobs import Job
+from chassis.messages import Consumer, Received
+from chassis.outcome import Outcome, Poison, answer_or_raise
+from chassis.problems import Overloaded, Problem
+from chassis.service import Runtime, Service, run
+from chassis.settings import ServiceSettings
+
+__all__ = [
+    "Consumer",
+    "Database",
+    "Job",
+    "Outcome",
+    "Overloaded",
+    "Poison",
+    "Problem",
+    "Received",
+    "Runtime",
+    "Service",
+    "ServiceSettings",
+    "Transaction",
+    "UseCase",
+    "answer_or_raise",
+    "run",
+]

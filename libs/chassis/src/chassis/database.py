@@ -1,0 +1,210 @@
+"""Transactions: one begin, one commit, and which faults are worth another try."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chassis import lanes as lane_locks
+from chassis import outbox
+from chassis.lanes import lane_of
+from chassis.outcome import Outcome
+from chassis.settings import ServiceSettings
+from chassis.telemetry import TRANSACTION_RETRIES
+
+UseCase = Callable[["Transaction", Sequence[Any]], Awaitable[Outcome]]
+"""`usecase(tx, commands in order of arrival) → Outcome`: the one shape, for HTTP, Kafka and jobs."""
+
+POOL_TIMEOUT_SECONDS = 5.0
+"""Waiting for a free connection; longer and the caller is better told to come back."""
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+"""A server that is up answers in milliseconds."""
+
+FIRST_BACKOFF_SECONDS = 0.02
+LONGEST_BACKOFF_SECONDS = 1.0
+"""Doubling from the first to the longest: a deadlock's victim goes again at once, a restarting server is not hammered."""
+
+_HOT_PLANS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+"""Every statement of a service reads by key. Plans made while tables were small must not stay when they have grown."""
+
+
+class Superseded(Exception):
+    """Another owner has applied these messages already; read the position again."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open transaction, READ COMMITTED, with its lanes taken."""
+
+    conn: AsyncConnection
+    """SQLAlchemy's connection."""
+    driver: asyncpg.Connection
+    """The driver's connection inside it, in the same transaction; for statements with array parameters."""
+    now: datetime
+    """The database's clock, read after the lanes were taken. Time is never a caller's to choose."""
+    lanes: tuple[int, ...]
+    """The lanes that were taken at the begin."""
+    lane_count: int
+    """How many lanes the database has."""
+
+
+class Database:
+    """One service's database, as its app role."""
+
+    def __init__(self, settings: ServiceSettings, *, events_from_log: bool = False) -> None:
+        """`events_from_log`: the service's own log is its outbox, so use cases return no events."""
+        self._settings = settings
+        self._events_from_log = events_from_log
+        self._lane_count = 0
+        self.committed = asyncio.Event()
+        """Set after each commit that may have left something to publish; wakes the relay of the same process."""
+        self.engine: AsyncEngine = create_async_engine(
+            driver_url(settings.database_url.get_secret_value()),
+            pool_size=settings.database_connections,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "server_settings": {
+                    "statement_timeout": _ms(settings.statement_timeout_seconds),
+                    "lock_timeout": _ms(settings.lock_timeout_seconds),
+                    "idle_in_transaction_session_timeout": _ms(settings.transaction_timeout_seconds),
+                    "transaction_timeout": _ms(settings.transaction_timeout_seconds),
+                    **_HOT_PLANS,
+                },
+            },
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    async def lane_count(self) -> int:
+        """How many lanes the database has; read once."""
+        if not self._lane_count:
+            async with self.engine.connect() as conn:
+                self._lane_count = int((await conn.execute(text("SELECT lanes FROM lane_count"))).scalar_one())
+        return self._lane_count
+
+    async def lanes_of(self, keys: Iterable[str]) -> set[int]:
+        """The lanes of these keys."""
+        count = await self.lane_count()
+        return {lane_of(key, count) for key in keys}
+
+    @asynccontextmanager
+    async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first of all."""
+        lane_count = await self.lane_count()
+        async with self.engine.begin() as conn:
+            # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
+            await conn.execute(text("SELECT 1"))
+            driver = await driver_of(conn)
+            taken = await lane_locks.take(driver, lanes)
+            now = await driver.fetchval("SELECT clock_timestamp()")
+            yield Transaction(conn=conn, driver=driver, now=now, lanes=taken, lane_count=lane_count)
+        self.committed.set()
+
+    async def execute(
+        self,
+        usecase: UseCase,
+        commands: Sequence[Any],
+        *,
+        lane_key: Callable[[Any], str] | None = None,
+        retry_seconds: float | None = None,
+    ) -> Sequence[Any]:
+        """Run a use case in one transaction and give its answers; transient faults are tried again.
+
+        After a commit whose answer was lost the same commands run again; their natural keys settle it.
+        """
+        budget = self._settings.retry_seconds if retry_seconds is None else retry_seconds
+        give_up_at = time.monotonic() + budget
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                lanes = await self.lanes_of(lane_key(command) for command in commands) if lane_key else ()
+                async with self.begin(lanes) as tx:
+                    outcome = await usecase(tx, commands)
+                    await self.append(tx, outcome)
+                return outcome.answers
+            except Exception as error:
+                if not is_transient(error) or time.monotonic() + backoff > give_up_at:
+                    raise
+                TRANSACTION_RETRIES.inc()
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def append(self, tx: Transaction, outcome: Outcome) -> None:
+        """Record a use case's events in its own transaction; last of all, since it takes the outbox lanes."""
+        if self._events_from_log:
+            assert not outcome.events, "this service's log is its outbox: events follow from it"
+        else:
+            await outbox.append(tx.driver, outcome.events, outcome.traces, lanes=tx.lane_count)
+
+
+async def driver_of(conn: AsyncConnection) -> asyncpg.Connection:
+    """The driver's connection, proven to be inside the transaction."""
+    driver: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
+    assert driver.is_in_transaction(), "the driver's connection is outside the transaction: its writes would not roll back"
+    return driver
+
+
+def driver_url(url: str) -> str:
+    """The same address for SQLAlchemy with asyncpg."""
+    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """PostgreSQL's code of an error, whether it came through SQLAlchemy or from the driver; None for others."""
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate
+    return None
+
+
+_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "57014", "23505", "23503"})
+"""Lock, idle, transaction and statement time-outs. A unique violation is a race for a key: the next try finds the row; a
+batch that keeps failing so is taken apart by the consumer."""
+
+_TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
+"""Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed a little later."""
+    state = sqlstate_of(error)
+    if state is not None:
+        return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, OSError | asyncpg.InterfaceError)
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | PoolTimeout)
+
+
+def is_bad_data(error: BaseException) -> bool:
+    """Whether one message's own values may be the fault: data exceptions and violated constraints."""
+    state = sqlstate_of(error)
+    if state is not None:
+        return state.startswith(("22", "23"))
+    return isinstance(error, asyncpg.DataError | asyncpg.exceptions.DataError)
+
+
+def _ms(seconds: float) -> str:
+    return str(int(seconds * 1000))

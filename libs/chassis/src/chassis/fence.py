@@ -1,0 +1,57 @@
+"""The fence: which message of each partition comes next, kept in the database with the effects.
+
+Positions in Kafka are only a hint for lag tools. A batch and its advance commit together or not at all; a second owner of
+the same partition finds the position moved and rolls back.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from chassis.database import Superseded
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
+
+
+async def read(driver: asyncpg.Connection, consumer: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    """The next offset of each partition that this consumer has a position for."""
+    rows = await driver.fetch(
+        "SELECT o.topic, o.partition, o.next FROM consumer_offset AS o"
+        " JOIN unnest($2::text[], $3::int[]) AS p (topic, partition) USING (topic, partition) WHERE o.consumer = $1",
+        consumer,
+        [topic for topic, _ in partitions],
+        [number for _, number in partitions],
+    )
+    return {(row["topic"], row["partition"]): row["next"] for row in rows}
+
+
+async def begin_at(driver: asyncpg.Connection, consumer: str, starts: Mapping[Partition, int]) -> None:
+    """Record where partitions that were never read begin; one that another owner recorded meanwhile stays as it is."""
+    await driver.execute(
+        "INSERT INTO consumer_offset (consumer, topic, partition, next)"
+        " SELECT $1, p.* FROM unnest($2::text[], $3::int[], $4::bigint[]) AS p ON CONFLICT DO NOTHING",
+        consumer,
+        [topic for topic, _ in starts],
+        [number for _, number in starts],
+        list(starts.values()),
+    )
+
+
+async def advance(
+    driver: asyncpg.Connection, consumer: str, moves: Mapping[Partition, tuple[int, int]]
+) -> None:
+    """Move positions from what this owner last knew to what comes next, or raise `Superseded` and let all roll back."""
+    ordered = sorted(moves.items())  # one order for all owners: two of them cannot wait for each other
+    status = await driver.execute(
+        "UPDATE consumer_offset AS o SET next = p.new FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[])"
+        " AS p (topic, partition, old, new)"
+        " WHERE o.consumer = $1 AND o.topic = p.topic AND o.partition = p.partition AND o.next = p.old",
+        consumer,
+        [topic for (topic, _), _ in ordered],
+        [number for (_, number), _ in ordered],
+        [old for _, (old, _) in ordered],
+        [new for _, (_, new) in ordered],
+    )
+    if status != f"UPDATE {len(ordered)}":
+        raise Superseded(consumer)

@@ -1,0 +1,66 @@
+"""Group commit: concurrent single calls share a transaction.
+
+While one transaction is in flight, calls collect; then all that wait go together. The transaction runs in a task of its
+own, never in a request's: a caller that goes away takes nobody with it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chassis.database import Database, UseCase, is_bad_data
+from chassis.outcome import answer_or_raise
+from chassis.problems import Overloaded
+
+GROUP_SIZE = 512
+"""Commands of one transaction at most; at a thousand a second no group comes near it."""
+
+QUEUE_SIZE = 4_096
+"""Commands that may wait; beyond it callers are told to come back."""
+
+
+class Group:
+    """Runs one use case for many concurrent callers."""
+
+    def __init__(self, database: Database, usecase: UseCase, lane_key: Callable[[Any], str] | None = None) -> None:
+        self._database = database
+        self._usecase = usecase
+        self._lane_key = lane_key
+        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, command: Any) -> Any:
+        """The command's answer, once its transaction has committed; raises its refusal."""
+        if len(self._waiting) >= QUEUE_SIZE:
+            raise Overloaded
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return answer_or_raise(await future)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(GROUP_SIZE, len(self._waiting)))]
+            await self._commit(group)
+
+    async def _commit(self, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
+        """One transaction for the group; one that a member breaks is halved until the member stands alone."""
+        try:
+            answers = await self._database.execute(
+                self._usecase, [command for command, _ in group], lane_key=self._lane_key
+            )
+        except Exception as error:
+            if is_bad_data(error) and len(group) > 1:
+                middle = len(group) // 2
+                await self._commit(group[:middle])
+                await self._commit(group[middle:])
+                return
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

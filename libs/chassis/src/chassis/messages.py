@@ -1,0 +1,170 @@
+"""From a Kafka record to a command: headers, type, bytes, mapping; and what is wrong with those that cannot be one."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chassis.database import Transaction, UseCase
+from chassis.outcome import Poison
+from contracts import Event, Malformed, Topic, decode
+
+HEADER_BYTES = 4_096
+"""Bytes of a header's value that are kept with a dead letter; the rest of an absurd one helps nobody."""
+
+_SHOP_IN_KEY = re.compile(rb"([A-Za-z0-9._:\-]{1,64})(?:/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A record as it came, which is also what is stored of one that waits or is dead."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes | None
+
+    def header(self, name: str) -> str | None:
+        """A header as text; None when it is absent or not UTF-8."""
+        for header, value in self.headers:
+            if header == name:
+                try:
+                    return value.decode()
+                except UnicodeDecodeError:
+                    return None
+        return None
+
+    @property
+    def shop(self) -> str:
+        """The shop by the key's word, for messages that tell nothing else; empty when even the key does not."""
+        named = _SHOP_IN_KEY.match(self.key or b"")
+        return named[1].decode("ascii") if named else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a command may want to know of its message besides the event."""
+
+    raw: Raw
+    event_id: str | None
+    source: str | None
+    type: str
+    time: str | None
+    traceparent: str | None
+    lane: int | None
+    """Lane and position at the writer, for events of our own relays."""
+    position: int | None
+
+
+Mapper = Callable[[Any, Received], Any]
+"""An event to the command that it is for this service."""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """What a service listens to: a topic, what its events ask of the service, and the use case that does it."""
+
+    name: str
+    """Unique in the service; the consumer group is `<service>.<name>`."""
+    topic: Topic
+    commands: Mapping[type[Event], Mapper]
+    """Types of the topic that are not here are passed over; types that the topic does not have are dead letters."""
+    usecase: UseCase
+    lane_key: Callable[[Any], str] | None = None
+    """The key by which a command's lane is taken first of all; None when the use case needs no lanes at its begin."""
+    known: Callable[[Transaction, set[str]], Awaitable[set[str]]] | None = None
+    """Which of these shops are known; messages of the others wait. None when nothing needs to be known."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One record on its way: either it has a command, or it is dead, or nobody here wants it."""
+
+    raw: Raw
+    shop: str
+    command: Any = None
+    dead: Poison | None = None
+    traceparent: str | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to do at all."""
+        return self.dead is not None or self.command is not None
+
+
+def read(consumer: Consumer, raw: Raw, traceparent: str | None) -> Message:
+    """Turn a record into a message. Never raises for what the record holds."""
+    message = Message(raw, shop=raw.shop, traceparent=traceparent)
+    try:
+        message.shop, message.command = _command(consumer, raw, traceparent)
+    except Poison as poison:
+        message.dead = poison
+    except Malformed as malformed:
+        message.dead = Poison("malformed", malformed.reason)
+    return message
+
+
+def _command(consumer: Consumer, raw: Raw, traceparent: str | None) -> tuple[str, Any]:
+    kind = raw.header("ce_type")
+    if kind is None:
+        raise Poison("type_missing", "no CloudEvents type in header ce_type")
+    event_class = consumer.topic.types.get(kind)
+    if event_class is None:
+        raise Poison("type_unknown", f"topic {raw.topic} has no such type")
+    mapper = consumer.commands.get(event_class)
+    if mapper is None:
+        return raw.shop, None
+    event = decode(event_class, raw.value)
+    if raw.key is not None and raw.shop != event.shop:
+        raise Poison("wrong_shop", "the key names another shop than the event")
+    lane, position = raw.header("ce_lane"), raw.header("ce_position")
+    received = Received(
+        raw=raw,
+        event_id=raw.header("ce_id"),
+        source=raw.header("ce_source"),
+        type=kind,
+        time=raw.header("ce_time"),
+        traceparent=traceparent,
+        lane=int(lane) if lane and lane.isdecimal() else None,
+        position=int(position) if position and position.isdecimal() else None,
+    )
+    return event.shop, mapper(event, received)
+
+
+def headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Headers as JSON, bytes as Latin-1 so that every value comes back as it was."""
+    return json.dumps([[name, value[:HEADER_BYTES].decode("latin-1")] for name, value in headers])
+
+
+def headers_from_json(stored: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers that `headers_to_json` stored."""
+    return tuple((name, value.encode("latin-1")) for name, value in json.loads(stored))
+
+
+def raw_from_row(row: Mapping[str, Any]) -> Raw:
+    """A stored record; `row` has its columns by name."""
+    return Raw(
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["offset"],
+        key=row["key"],
+        headers=headers_from_json(row["headers"]),
+        value=row["value"],
+    )
+
+
+def columns_of(raws: Sequence[Raw]) -> list[list[Any]]:
+    """Stored columns of records, for `unnest`: topic, partition, offset, key, headers, value."""
+    return [
+        [raw.topic for raw in raws],
+        [raw.partition for raw in raws],
+        [raw.offset for raw in raws],
+        [raw.key for raw in raws],
+        [headers_to_json(raw.headers) for raw in raws],
+        [raw.value for raw in raws],
+    ]
+
+

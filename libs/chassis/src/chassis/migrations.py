@@ -1,0 +1,147 @@
+"""Migrations: each service's own Alembic folder, run as the owner role; a process refuses to start on another schema.
+
+A service's `migrations/env.py` is `from chassis.migrations import run; run()`.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from chassis.database import driver_url
+from chassis.lanes import LANES
+
+MIGRATION_LOCK = 0x4D494752
+"""Advisory lock of a migration ("MIGR"): two of them wait for each other."""
+
+LOCK_TIMEOUT = "5s"
+"""A migration that cannot get a table's lock soon must not queue live traffic behind it."""
+
+STATEMENT_TIMEOUT = "15min"
+"""Longest single statement of a migration."""
+
+
+class StaleSchema(Exception):
+    """The database's schema is not the one that this code was written for."""
+
+
+def upgrade(migration_url: str, folder: Path, app_role: str) -> None:
+    """Bring a database to the newest schema, as its owner. `app_role` gets the rights that the migrations grant."""
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.attributes.update(url=migration_url, app_role=app_role)
+    command.upgrade(config, "head")
+
+
+def run() -> None:
+    """What a service's `env.py` calls."""
+    asyncio.run(_run(context.config.attributes["url"]))
+
+
+def app_role() -> str:
+    """The role that the service runs as, quoted, for the GRANTs of a migration."""
+    return '"' + context.config.attributes["app_role"].replace('"', '""') + '"'
+
+
+def role_of(database_url: str) -> str:
+    """The role in a database's address."""
+    role = make_url(database_url).username
+    assert role is not None, "the database's address names no role"
+    return role
+
+
+async def check(database_url: str, folder: Path) -> None:
+    """Raise `StaleSchema` unless the database has exactly the newest migration of this code."""
+    engine = create_async_engine(driver_url(database_url))
+    try:
+        async with engine.connect() as conn:
+            exists = (await conn.execute(text("SELECT to_regclass('alembic_version')"))).scalar_one()
+            stored = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar() if exists else None
+    finally:
+        await engine.dispose()
+    wanted = ScriptDirectory(str(folder)).get_current_head()
+    if stored != wanted:
+        raise StaleSchema(f"the database has schema {stored}, this code needs {wanted}; run `migrate` first")
+
+
+async def _run(url: str) -> None:
+    engine = create_async_engine(driver_url(url))
+    try:
+        async with engine.connect() as conn:
+            await conn.run_sync(_migrate)
+    finally:
+        await engine.dispose()
+
+
+def _migrate(conn: Connection) -> None:
+    conn.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    conn.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    conn.commit()
+    context.configure(connection=conn, transaction_per_migration=False)
+    with context.begin_transaction():
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        context.run_migrations()
+        conn.execute(text(f"GRANT SELECT ON alembic_version TO {app_role()}"))
+
+
+_CHASSIS_TABLES = (
+    # One row: how many lanes this database has, for ever.
+    "CREATE TABLE lane_count (only boolean PRIMARY KEY DEFAULT TRUE CHECK (only), lanes integer NOT NULL CHECK (lanes > 0))",
+    f"INSERT INTO lane_count (lanes) VALUES ({LANES})",
+    # Events to publish; append at the end of a lane, drop at its beginning.
+    "CREATE TABLE outbox (lane integer NOT NULL, position bigint NOT NULL, id uuid NOT NULL, topic text NOT NULL,"
+    " key text NOT NULL, type text NOT NULL, body bytea NOT NULL, trace text, created_at timestamptz NOT NULL,"
+    " PRIMARY KEY (lane, position))",
+    # How far the relay has sent each lane.
+    "CREATE TABLE relay_cursor (lane integer PRIMARY KEY, position bigint NOT NULL)",
+    f"INSERT INTO relay_cursor (lane, position) SELECT lane, 0 FROM generate_series(0, {LANES - 1}) AS lane",
+    # Who leads what, until when.
+    "CREATE TABLE lease (name text PRIMARY KEY, owner text NOT NULL, expires_at timestamptz NOT NULL)",
+    # The fence: the next offset of each partition.
+    "CREATE TABLE consumer_offset (consumer text NOT NULL, topic text NOT NULL, partition integer NOT NULL,"
+    " next bigint NOT NULL CHECK (next >= 0), PRIMARY KEY (consumer, topic, partition))",
+    # Messages that can never be applied.
+    "CREATE TABLE dead_letter (id uuid PRIMARY KEY, consumer text NOT NULL, shop text NOT NULL, topic text NOT NULL,"
+    ' partition integer NOT NULL, "offset" bigint NOT NULL, key bytea, headers text NOT NULL, value bytea,'
+    " code text NOT NULL, detail text NOT NULL, received_at timestamptz NOT NULL, replayed_at timestamptz,"
+    ' UNIQUE (consumer, topic, partition, "offset"))',
+    "CREATE INDEX dead_letter_by_shop ON dead_letter (shop, id)",
+    # Messages of shops that are not known yet or quarantined, in order of arrival.
+    "CREATE TABLE waiting (place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, consumer text NOT NULL, shop text NOT NULL,"
+    ' topic text NOT NULL, partition integer NOT NULL, "offset" bigint NOT NULL, key bytea, headers text NOT NULL,'
+    " value bytea, received_at timestamptz NOT NULL,"
+    ' UNIQUE (consumer, topic, partition, "offset"))',
+    "CREATE INDEX waiting_by_shop ON waiting (consumer, shop, place)",
+    "CREATE TABLE quarantine (consumer text NOT NULL, shop text NOT NULL, reason text NOT NULL, since timestamptz NOT NULL,"
+    " PRIMARY KEY (consumer, shop))",
+    # HTTP writes by their keys, for ever.
+    "CREATE TABLE idempotency (shop text NOT NULL, client text NOT NULL, key text NOT NULL, content_hash bytea NOT NULL,"
+    " answer text, created_at timestamptz NOT NULL, PRIMARY KEY (shop, client, key))",
+)
+
+_CHASSIS_GRANTS = {
+    "lane_count": "SELECT",
+    "outbox": "SELECT, INSERT, DELETE",
+    "relay_cursor": "SELECT, UPDATE",
+    "lease": "SELECT, INSERT, UPDATE, DELETE",
+    "consumer_offset": "SELECT, INSERT, UPDATE",
+    "dead_letter": "SELECT, INSERT, UPDATE, DELETE",
+    "waiting": "SELECT, INSERT, DELETE",
+    "quarantine": "SELECT, INSERT, DELETE",
+    "idempotency": "SELECT, INSERT, UPDATE",
+}
+
+
+def chassis_tables(op: Operations | Any) -> None:
+    """Create what the chassis keeps in each service's database; the first migration of every service calls it."""
+    for statement in _CHASSIS_TABLES:
+        op.execute(statement)
+    for table, rights in _CHASSIS_GRANTS.items():
+        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")

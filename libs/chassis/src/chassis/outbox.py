@@ -1,0 +1,120 @@
+"""The outbox: outgoing events recorded in the transaction that caused them, each with a place in its lane."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+import asyncpg
+
+from chassis import lanes as lane_locks
+from chassis.ids import new_uuid
+from chassis.lanes import lane_of
+from contracts import Event, encode, topics
+
+TOPIC_OF: Final[Mapping[type[Event], str]] = {event: topic.name for topic in topics.ALL for event in topic.events}
+"""The one topic of each event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event at its place, ready to be sent."""
+
+    lane: int
+    position: int
+    id: UUID
+    """The CloudEvents id; with the source it names the event for ever."""
+    topic: str
+    key: str
+    type: str
+    body: bytes
+    at: datetime
+    trace: str | None
+
+
+class Log(Protocol):
+    """What the relay reads: rows with gap-free positions per lane. The outbox is one; the ledger's log is another."""
+
+    async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
+        """Up to `limit` rows of each lane behind the given positions, in order within a lane."""
+
+    async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
+        """The highest position ever given in each lane; 0 when none was."""
+
+    async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
+        """Drop rows that were sent and are older than that, a batch at a time; a log that is kept for ever drops none."""
+
+
+class Outbox:
+    """The outbox table as a log."""
+
+    async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
+        rows = await driver.fetch(
+            "SELECT o.lane, o.position, o.id, o.topic, o.key, o.type, o.body, o.created_at, o.trace"
+            " FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+            " CROSS JOIN LATERAL (SELECT * FROM outbox AS o WHERE o.lane = c.lane AND o.position > c.position"
+            " ORDER BY o.position LIMIT $3) AS o",
+            list(after.keys()),
+            list(after.values()),
+            limit,
+        )
+        return [Outgoing(*row) for row in rows]
+
+    async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
+        rows = await driver.fetch(
+            "SELECT lane, GREATEST((SELECT o.position FROM outbox AS o WHERE o.lane = l.lane ORDER BY o.position DESC LIMIT 1),"
+            " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0) AS position"
+            " FROM unnest($1::int[]) AS l (lane)",
+            lanes,
+        )
+        return dict(rows)
+
+    async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
+        status = await driver.execute(
+            "DELETE FROM outbox AS o USING (SELECT o.lane, o.position FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+            " CROSS JOIN LATERAL (SELECT o.lane, o.position FROM outbox AS o WHERE o.lane = c.lane AND o.position <= c.position"
+            " AND o.created_at < clock_timestamp() - make_interval(secs => $3) ORDER BY o.position LIMIT $4) AS o) AS old"
+            " WHERE o.lane = old.lane AND o.position = old.position",
+            list(upto.keys()),
+            list(upto.values()),
+            keep_seconds,
+            limit,
+        )
+        return int(status.removeprefix("DELETE "))
+
+
+OUTBOX: Final = Outbox()
+
+
+async def append(
+    driver: asyncpg.Connection, events: Sequence[Event], traces: Sequence[str | None] = (), *, lanes: int
+) -> None:
+    """Record events in the open transaction.
+
+    Takes the lanes of their keys, which stay locked until commit, so it comes last in a transaction. The highest
+    position is read after the lock, in a statement of its own, so that rows of whoever held the lane before are seen.
+    """
+    if not events:
+        return
+    keys = [event.key for event in events]
+    lane_by_event = [lane_of(key, lanes) for key in keys]
+    taken = await lane_locks.take(driver, lane_by_event)
+    position = dict(await OUTBOX.highest(driver, taken))
+    positions = []
+    for lane in lane_by_event:
+        position[lane] += 1
+        positions.append(position[lane])
+    await driver.execute(
+        "INSERT INTO outbox (lane, position, id, topic, key, type, body, trace, created_at)"
+        " SELECT *, clock_timestamp() FROM unnest($1::int[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[],"
+        " $7::bytea[], $8::text[])",
+        lane_by_event,
+        positions,
+        [new_uuid() for _ in events],
+        [TOPIC_OF[type(event)] for event in events],
+        keys,
+        [event.type for event in events],
+        [encode(event) for event in events],
+        list(traces) or [None] * len(events),
+    )

@@ -1,0 +1,110 @@
+"""Problems: every refusal over HTTP is an RFC 9457 document with a stable code."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from chassis.database import is_transient
+from chassis.telemetry import current_traceparent
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+RETRY_AFTER_SECONDS = 1
+"""What an overloaded or briefly unable service asks its callers to wait."""
+
+
+class Problem(Exception):
+    """A refusal that HTTP itself is the reason for; business refusals are the domain's own exceptions."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **facts: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.facts = facts
+
+
+class Overloaded(Exception):
+    """More is asked than can be answered in time."""
+
+
+def problem_response(
+    status: int, code: str, detail: str, facts: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The document. `facts` become members of their own."""
+    body = {
+        "type": f"urn:accrual:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **(facts or {}),
+    }
+    return Response(json.dumps(body, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def facts_of(error: BaseException) -> dict[str, Any]:
+    """A domain error's facts: the fields of its dataclass, or its public attributes."""
+    if dataclasses.is_dataclass(error) and not isinstance(error, type):
+        return {field.name: getattr(error, field.name) for field in dataclasses.fields(error)}
+    return {name: value for name, value in vars(error).items() if not name.startswith("_")}
+
+
+def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
+    """Answer every exception with a problem. `problems` gives the statuses of a service's domain errors."""
+
+    async def domain(request: Request, error: Exception) -> Response:
+        status = next(problems[kind] for kind in type(error).__mro__ if kind in problems)
+        code = getattr(error, "code", _snake_case(type(error).__name__))
+        facts = {name: value for name, value in facts_of(error).items() if name not in ("code", "detail")}
+        return problem_response(status, code, str(error) or _snake_case(type(error).__name__), facts)
+
+    async def own(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return problem_response(error.status, error.code, error.detail, error.facts, error.headers)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        faults = [
+            {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in error.errors()
+        ]
+        malformed = any(fault["type"] == "json_invalid" for fault in error.errors())
+        if malformed:
+            return problem_response(400, "malformed_json", "the body is not JSON")
+        return problem_response(422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults})
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        if isinstance(error, Overloaded):
+            return problem_response(429, "overloaded", "too many requests at once", headers=_retry_after())
+        if is_transient(error):
+            return problem_response(503, "unavailable", "try again shortly", headers=_retry_after())
+        return problem_response(500, "internal_error", "a fault of ours; it has been recorded", {"trace": current_traceparent()})
+
+    for kind in problems:
+        app.add_exception_handler(kind, domain)
+    app.add_exception_handler(Problem, own)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Overloaded, unexpected)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _retry_after() -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
