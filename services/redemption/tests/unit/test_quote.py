@@ -41,7 +41,9 @@ def test_other_means_of_payment_lessen_what_the_order_needs() -> None:
     assert (offer.points, offer.worth, offer.limited_by) == (400, 400, "order")
 
 
-def test_points_pay_for_goods_only_never_for_shipping() -> None:
+def test_points_pay_for_shipping_only_where_the_shop_says_so() -> None:
+    paid = quote(shop(replace(CENT, shipping=True)), cart(1000, shipping=300), Balance(10_000))
+    assert (paid.points, paid.worth, paid.limited_by) == (1300, 1300, "order")
     offer = quote(shop(), cart(1000, shipping=300), Balance(10_000))
     assert (offer.points, offer.worth, offer.limited_by) == (1000, 1000, "eligible_goods")
 
@@ -189,7 +191,8 @@ settings_of = st.builds(
     minimum_purchase=st.fractions(0, 5, max_denominator=100),
     minimum_points_owned=st.integers(0, 100),
     maximum_points=st.none() | st.integers(0, 400),
-    maximum_share=st.fractions(Fraction(1, 100), 1, max_denominator=100),
+    maximum_share=st.none() | st.fractions(Fraction(1, 100), 1, max_denominator=100),
+    shipping=st.booleans(),
     gift_cards=st.booleans(),
 )
 lines_of = st.lists(
@@ -211,6 +214,10 @@ def test_the_quote_is_what_trying_every_number_of_points_finds(
     """A slow, obvious model: every number of points the member has, each held against every promise."""
     offer = quote(shop(cashback), basket, Balance(available))
 
+    goods = sum(line.value for line in basket.lines)
+    eligible = sum(line.value for line in basket.lines if cashback.gift_cards or not line.gift_card)
+    paid_shipping = basket.shipping if cashback.shipping else 0
+
     def worth(points: int) -> int:
         return floor(points * basket.unit / cashback.points_per_unit)
 
@@ -218,8 +225,8 @@ def test_the_quote_is_what_trying_every_number_of_points_finds(
         return (
             points % cashback.step == 0
             and 0 < worth(points) <= basket.needs
-            and worth(points) <= sum(line.value for line in basket.lines if cashback.gift_cards or not line.gift_card)
-            and worth(points) <= basket.goods * cashback.maximum_share
+            and worth(points) <= eligible + paid_shipping
+            and (cashback.maximum_share is None or worth(points) <= (goods + paid_shipping) * cashback.maximum_share)
             and (cashback.maximum_points is None or points <= cashback.maximum_points)
             and basket.goods / basket.unit >= cashback.minimum_purchase
             and available >= cashback.minimum_points_owned

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
-from typing import Final, Literal
+from typing import Literal
 
 from redemption.domain.errors import NotWholeSteps, PointsNotUsable, Reason, TooManyPoints, WorthNothing
 
 Channel = Literal["online", "pos"]
-
-WHOLE: Final = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +49,17 @@ class Cashback:
     """Inclusive: available points below this cannot be used at all."""
     maximum_points: int | None = None
     """Most points for one order."""
-    maximum_share: Fraction = WHOLE
-    """Most of the goods after all discounts that points may pay, as a part of 1."""
+    maximum_share: Fraction | None = None
+    """Most that points may pay of the goods after all discounts (and of shipping, where they may pay it), as a part
+    of 1."""
     eligible: Selection = field(default_factory=Selection)
     """Goods that points may pay; an empty selection is everything."""
     excluded: Selection = field(default_factory=Selection)
     """Goods that points may not pay, whatever `eligible` says."""
     gift_cards: bool = False
     """Whether points may buy gift cards."""
+    shipping: bool = False
+    """Whether points may pay for shipping too."""
     with_automatic_discounts: bool = True
     """Whether points may be used beside discounts that the shop gives by itself."""
     with_discount_codes: bool = True
@@ -71,6 +72,11 @@ class Cashback:
         if line.reward or (line.gift_card and not self.gift_cards):
             return False
         return (not self.eligible or self.eligible.names(line)) and not self.excluded.names(line)
+
+    def payable(self, cart: "Cart") -> int:
+        """What of the cart points may pay for."""
+        goods = sum(line.value for line in cart.lines if self.pays(line))
+        return goods + cart.shipping if self.shipping else goods
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Cart:
     """Minor units of the cart's currency that one unit of the shop's currency is."""
     currency: str = "EUR"
     shipping: int = 0
-    """Shipping with its tax. Points pay for goods only."""
+    """Shipping with its tax."""
     covered: int = 0
     """What other means of payment have taken over already, such as stored value."""
     automatic_discount: bool = False
@@ -278,20 +284,21 @@ def _reasons(cashback: Cashback, cart: Cart, balance: Balance) -> list[Reason]:
         )
     if cart.needs == 0:
         reasons.append(Reason.of("nothing_to_pay"))
-    elif not any(line.value > 0 and cashback.pays(line) for line in cart.lines):
+    elif cashback.payable(cart) == 0:
         reasons.append(Reason.of("no_eligible_goods"))
     return reasons
 
 
 def _limits(cashback: Cashback, cart: Cart, balance: Balance, point_worth: Fraction) -> list[tuple[str, int]]:
     """Each limit's most points. The first of equal ones names the limit, so the plainest stands first."""
-    eligible = sum(line.value for line in cart.lines if cashback.pays(line))
     limits = [
         ("balance", balance.available),
         ("order", _most_points(cart.needs, point_worth)),
-        ("eligible_goods", _most_points(eligible, point_worth)),
-        ("maximum_share", _most_points(floor(cart.goods * cashback.maximum_share), point_worth)),
+        ("eligible_goods", _most_points(cashback.payable(cart), point_worth)),
     ]
+    if cashback.maximum_share is not None:
+        whole = cart.goods + cart.shipping if cashback.shipping else cart.goods
+        limits.append(("maximum_share", _most_points(floor(whole * cashback.maximum_share), point_worth)))
     if cashback.maximum_points is not None:
         limits.append(("maximum_points", cashback.maximum_points))
     return limits
@@ -304,7 +311,7 @@ def _most_points(amount: int, point_worth: Fraction) -> int:
 
 def _too_little(cashback: Cashback, limited_by: str, most: int, point_worth: Fraction) -> Reason:
     """Why what the limits leave is not enough: less than a step, or less than the smallest coin."""
-    least = _up_to_step(max(cashback.step, ceil(WHOLE / point_worth)), cashback.step)
+    least = _up_to_step(max(cashback.step, ceil(1 / point_worth)), cashback.step)
     return Reason.of("below_one_step", step=cashback.step, least=least, most=most, limited_by=limited_by)
 
 

@@ -52,13 +52,15 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """What to ask of the ledger so that exactly the wanted points are used."""
+class GiveBack:
+    """A spend whose total to give back rises."""
 
-    spends: tuple[Spend, ...] = ()
-    """New ones, in order."""
-    give_backs: tuple[Spend, ...] = ()
-    """Spends whose total to give back has risen, with that total; a new spend may be among them."""
+    spend: Spend
+    """The spend with its new total."""
+
+
+Ask = Spend | GiveBack
+"""One posting to ask of the ledger."""
 
 
 def part(claim: str, points: int, member: str | None, held: Held | None, *, mine: bool) -> Part | None:
@@ -84,22 +86,25 @@ def part(claim: str, points: int, member: str | None, held: Held | None, *, mine
     )
 
 
-def settle(order: str, generation: int, parts: Sequence[Part], returned: int, spends: Sequence[Spend]) -> Settlement:
+def settle(
+    order: str, generation: int, parts: Sequence[Part], returned: int, spends: Sequence[Spend]
+) -> tuple[Ask, ...]:
     """The postings that bring the booked spends of an order to what its newest state wants.
 
     `parts` are what the state's tenders should have taken in this generation (none when it is unpaid or cancelled),
     `returned` is what its refunds have given back of them in all. Nothing depends on how the booked spends came
     about: the points used afterwards are always the parts' points less what is returned. Totals never fall; what a
-    later state takes again is a spend of its own.
+    later state takes again is a spend of its own. What comes back of booked spends is asked first, so that it is there
+    for what is spent next.
     """
     new: list[Spend] = []
-    raised: list[Spend] = []
+    raised: list[GiveBack] = []
     taken = {spend.name for spend in spends if spend.generation == generation}
     wanted = {(wanted_part.claim, wanted_part.member) for wanted_part in parts}
     for spend in spends:
         current = spend.generation == generation and (spend.claim, spend.member) in wanted
         if not current and spend.used:
-            raised.append(replace(spend, given_back=spend.points))
+            raised.append(GiveBack(replace(spend, given_back=spend.points)))
     for wanted_part, back in zip(parts, _returns(parts, returned), strict=True):
         booked = [
             spend
@@ -123,7 +128,10 @@ def settle(order: str, generation: int, parts: Sequence[Part], returned: int, sp
             new.append(fresh)
             booked.append(fresh)
         raised.extend(_raise(booked, total_back))
-    return Settlement(tuple(new), tuple(raised))
+    fresh_names = {spend.name for spend in new}
+    at_once = [ask for ask in raised if ask.spend.generation != generation or ask.spend.name not in fresh_names]
+    afterwards = [ask for ask in raised if ask not in at_once]
+    return (*at_once, *new, *afterwards)
 
 
 def _missing(points: int, back: int, booked: Sequence[Spend]) -> tuple[int, int]:
@@ -138,14 +146,14 @@ def _missing(points: int, back: int, booked: Sequence[Spend]) -> tuple[int, int]
     return extra, total_back
 
 
-def _raise(booked: Sequence[Spend], total_back: int) -> list[Spend]:
+def _raise(booked: Sequence[Spend], total_back: int) -> list[GiveBack]:
     """The newest spends give back first; each spend whose total rises, with its new total."""
     to_give = total_back - sum(spend.given_back for spend in booked)
     raised = []
     for spend in reversed(booked):
         share = min(to_give, spend.used)
         if share:
-            raised.append(replace(spend, given_back=spend.given_back + share))
+            raised.append(GiveBack(replace(spend, given_back=spend.given_back + share)))
             to_give -= share
     return raised
 
