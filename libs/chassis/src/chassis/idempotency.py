@@ -44,7 +44,7 @@ async def idempotent(
     """Run a use case for one command under the request's key; answer as the first time when the key is known."""
     database: Database = request.app.state.database
     shop, key = request.path_params["shop"], key_of(request)
-    content = await _content_hash(request)
+    content = await content_hash(request)
 
     async def once(tx: Transaction, commands: Sequence[Any]) -> Outcome:
         claimed = await tx.driver.fetchval(
@@ -72,7 +72,7 @@ async def idempotent(
     return Response(body, status, media_type="application/json")
 
 
-async def _content_hash(request: Request) -> bytes:
+async def content_hash(request: Request) -> bytes:
     """Of method, path, query and body; JSON is compared by content, not by its spaces."""
     body = await request.body()
     try:

@@ -49,6 +49,7 @@ class PointsChanged(Event):
     posting: PostingKey = Field(description="The key of what was asked.")
     order: OpaqueId | None = None
     checkout: OpaqueId | None = None
+    hold: OpaqueId | None = Field(default=None, description="The hold that was placed, captured, released or ended.")
     cause: Cause = Cause()
     changes: Buckets
     system: dict[str, int] = Field(description="System accounts on the other side; all changes sum to zero.")

@@ -108,6 +108,8 @@ class Order(Event):
         if self.refunds:
             if len({refund.refund for refund in self.refunds}) != len(self.refunds):
                 raise ValueError("two refunds share an id")
+            if any(refund.amount is None and not refund.lines for refund in self.refunds):
+                raise ValueError("a refund names neither lines nor an amount")
             if any(part.line not in lines for refund in self.refunds for part in refund.lines):
                 raise ValueError("a refund names a line that the order does not have")
         if len({c.cancellation for c in self.cancellations}) != len(self.cancellations):

@@ -18,6 +18,7 @@ class Cause(Model):
 
     rule: OpaqueId | None = None
     rule_version: int | None = Field(default=None, ge=1)
+    promotions: tuple[OpaqueId, ...] = Field(default=(), max_length=50, description="Rules that multiplied the award.")
     operator: OpaqueId | None = None
     reason: OpaqueId | None = Field(default=None, description="A code such as `goodwill`, `refund`, `cancellation`.")
     refund: OpaqueId | None = None
