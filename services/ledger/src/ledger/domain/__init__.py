@@ -1,0 +1,60 @@
+"""The ledger's rules: `decide(state, postings, now)` and the nouns it speaks of. Imports only the standard library."""
+
+from ledger.domain.books import (
+    GENESIS,
+    Account,
+    HoldRecord,
+    HoldState,
+    Lot,
+    Policy,
+    Shortfall,
+    ShortfallKind,
+    ShortfallPolicy,
+    SpendRecord,
+    State,
+    Use,
+)
+from ledger.domain.decide import decide, settle_due
+from ledger.domain.errors import (
+    REFUSALS,
+    AlreadySpent,
+    AmountOutOfRange,
+    CaptureExceedsHold,
+    DatesOutOfOrder,
+    HoldExists,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientPoints,
+    KeyConflict,
+    LedgerError,
+    OfAnotherMember,
+    TotalExceedsAward,
+)
+from ledger.domain.outcomes import Decision, Entry, LotChange, Outcome, Parked, Refusal, Result
+from ledger.domain.postings import (
+    MAX_AMOUNT,
+    AccountKey,
+    Award,
+    Capture,
+    Credit,
+    Debit,
+    GiveBack,
+    Hold,
+    HoldId,
+    Posting,
+    PostingId,
+    Release,
+    Revoke,
+    Spend,
+    SpendId,
+)
+
+__all__ = [
+    "GENESIS", "MAX_AMOUNT", "REFUSALS",
+    "Account", "AccountKey", "AlreadySpent", "AmountOutOfRange", "Award", "Capture", "CaptureExceedsHold", "Credit",
+    "DatesOutOfOrder", "Debit", "Decision", "Entry", "GiveBack", "Hold", "HoldExists", "HoldId", "HoldNotFound",
+    "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError", "Lot", "LotChange",
+    "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal", "Release", "Result", "Revoke",
+    "Shortfall", "ShortfallKind", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State", "TotalExceedsAward",
+    "Use", "decide", "settle_due",
+]  # fmt: skip

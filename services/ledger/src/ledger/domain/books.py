@@ -1,0 +1,279 @@
+"""The books: what is loaded before postings are decided, and saved after."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ledger.domain.postings import AccountKey, HoldId, PostingId, SpendId
+
+if TYPE_CHECKING:
+    from ledger.domain.outcomes import Outcome, Parked
+
+GENESIS = bytes(32)
+"""The hash before an account's first entry."""
+
+
+class ShortfallPolicy(StrEnum):
+    """What becomes of points that are to be taken and are not there."""
+
+    FORGIVE = "forgive"
+    """The balance stops at zero; a write-off is recorded."""
+    DEBT = "debt"
+    """A debt is recorded that later credits, releases and returns repay first."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """A shop's programme settings, as far as the ledger cares."""
+
+    shortfall: ShortfallPolicy
+
+
+# Of every record below: `fresh` says that it is not in the store yet, `changed` that it must be saved.
+# `decide` sets both; the store leaves them alone.
+
+
+@dataclass(slots=True, kw_only=True)
+class Lot:
+    """Points credited together: they activate, expire and are consumed together. Its dates are frozen at issue.
+
+    A lot is also its award's bookkeeping: how much of the award was asked back so far.
+    """
+
+    account: "Account" = field(repr=False)
+    number: int
+    """`seq` of the entry that opened it: unique in its account, and older is smaller."""
+    amount: int
+    remaining: int
+    """Points not yet consumed, 0 ≤ remaining ≤ amount."""
+    activates_at: datetime
+    expires_at: datetime | None
+    """First instant at which the points are no longer usable; None for never."""
+    priority: int
+    pending: bool
+    """Not active yet: never consumed, only taken back by its own order."""
+    ended: bool = False
+    """Its end has been applied; what still remains is kept for holds placed before that end."""
+    source: str
+    key: str
+    """The posting that opened it; of an award, the award's id."""
+    order: str | None
+    kind: str
+    """`award` or `credit`."""
+    taken_back: int = 0
+    """Of an award: what was asked back so far in all."""
+    fresh: bool = False
+    changed: bool = False
+
+    def has_ended(self, at: datetime) -> bool:
+        """Whether its points are gone at that instant, by its date: a drained lot's end is applied by nobody."""
+        return self.expires_at is not None and self.expires_at <= at
+
+
+class HoldState(StrEnum):
+    """A hold is open once and ends once."""
+
+    OPEN = "open"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(slots=True, kw_only=True)
+class HoldRecord:
+    """An amount reserved for a checkout. It reserves no lots: those are consumed at capture, so a capture never fails."""
+
+    account: "Account" = field(repr=False)
+    hold: str
+    amount: int
+    """Points reserved when it was placed."""
+    placed_at: datetime
+    number: int
+    """`seq` of the entry that placed it: orders holds of one instant."""
+    expires_at: datetime
+    state: HoldState = HoldState.OPEN
+    captured: int = 0
+    released: int = 0
+    """Points freed when it ended."""
+    expiring: int = 0
+    """Of the released points, those that went at once because their lots had ended."""
+    source: str
+    key: str
+    order: str | None
+    fresh: bool = False
+    changed: bool = False
+
+    @property
+    def id(self) -> HoldId:
+        return HoldId(self.account.key.shop, self.hold)
+
+
+@dataclass(slots=True)
+class Use:
+    """How much of one lot a spend used, and how much of that came back."""
+
+    lot: int
+    amount: int
+    returned: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class SpendRecord:
+    """A spend, remembered so that it can be given back to where it came from."""
+
+    account: "Account" = field(repr=False)
+    checkout: str
+    generation: int
+    order: str | None
+    hold: str | None
+    """The hold it captured."""
+    amount: int
+    """Points spent, those that were missing included: Σ uses + what is (or was, and came back) written off or owed."""
+    tender: int
+    """Points that the posting asked for; more or less than `amount` when tender and hold differed."""
+    source: str
+    key: str
+    uses: list[Use] = field(default_factory=list)
+    """The lots it used, in the order of use; a debt repaid later uses the lots that repaid it."""
+    given_back: int = 0
+    """So far in all."""
+    ended: int = 0
+    """Points given back to lots that had ended, which expired again at once."""
+    reversed: int = 0
+    """Of `ended`: the expiry was reversed, because a take-back of the same order needed the points."""
+    fresh: bool = False
+    changed: bool = False
+
+    @property
+    def id(self) -> SpendId:
+        return SpendId(self.account.key.shop, self.checkout, self.generation)
+
+
+class ShortfallKind(StrEnum):
+    """What covers points that could not be taken."""
+
+    HELD = "held"
+    """They are held: taken when a hold ends without capture, before anything is freed. Not booked yet."""
+    DEBT = "debt"
+    WRITE_OFF = "write_off"
+
+
+@dataclass(slots=True, kw_only=True)
+class Shortfall:
+    """Points that one posting (a revoke or a spend) should have taken and could not. One row per posting and kind."""
+
+    account: "Account" = field(repr=False)
+    kind: ShortfallKind
+    source: str
+    key: str
+    """The posting that missed them."""
+    order: str | None
+    cause: str
+    spend: SpendId | None
+    """Of a spend: which; None for a take-back."""
+    award: str | None
+    """Of a take-back: the award's key."""
+    since: datetime
+    since_seq: int
+    """With `since` its age: the oldest cause is repaid first."""
+    amount: int
+    """Points that were missed in all."""
+    outstanding: int
+    fresh: bool = False
+    changed: bool = False
+
+    @property
+    def age(self) -> tuple[datetime, int]:
+        return self.since, self.since_seq
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """A member's points of one asset: four buckets, and what lies behind them."""
+
+    key: AccountKey
+    id: str = ""
+    """The store's own handle; nothing is decided or hashed by it."""
+    seq: int = 0
+    """Entries so far; grows by one per entry."""
+    hash: bytes = GENESIS
+    """Of its last entry."""
+    last_at: datetime | None = None
+    """`at` of its last entry; no later entry is before it."""
+    available: int = 0
+    """Σ remaining of lots that are not pending = available + held."""
+    pending: int = 0
+    held: int = 0
+    debt: int = 0
+    """At or below zero."""
+    earned: int = 0
+    """Points awarded less points taken back, over its life."""
+    spent: int = 0
+    """Points redeemed less points given back, over its life."""
+    next_due_at: datetime | None = None
+    """Nothing falls due before it; when it has passed, what is due is applied before anything else."""
+    lots: dict[int, Lot] = field(default_factory=dict, repr=False)
+    holds: dict[str, HoldRecord] = field(default_factory=dict, repr=False)
+    """Open ones (ended ones that a posting names are only in `State.holds`)."""
+    shortfalls: list[Shortfall] = field(default_factory=list, repr=False)
+    """Outstanding ones, oldest cause first."""
+    spends: list[SpendRecord] = field(default_factory=list, repr=False)
+    fresh: bool = False
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class State:
+    """All that was loaded for some postings; `decide` takes it over and updates its records in place.
+
+    To load, for each account that the postings touch:
+
+    - the account itself (a zero one with `fresh=True` if it is not stored yet). That is enough when it is only credited
+      (award, credit), owes nothing and `next_due_at` has not passed. Else also:
+    - its lots with something remaining; its open holds; its shortfalls with something outstanding;
+    - the lots of the awards that revokes name, whatever remains; the holds that postings name, whatever their state;
+    - the spends that postings name, and all spends of the orders of those spends, of those awards, and of the outstanding
+      shortfalls; with each spend the lots that it used, whatever remains.
+
+    And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that revokes name;
+    what is parked for the awards and spends among them.
+    """
+
+    policies: Mapping[str, Policy]
+    """By shop."""
+    accounts: dict[AccountKey, Account] = field(default_factory=dict)
+    awards: dict[PostingId, Lot] = field(default_factory=dict)
+    holds: dict[HoldId, HoldRecord] = field(default_factory=dict)
+    spends: dict[SpendId, SpendRecord] = field(default_factory=dict)
+    outcomes: dict[PostingId, "Outcome"] = field(default_factory=dict)
+    """What became of keys that were used before."""
+    parked: dict[PostingId | SpendId, list["Parked"]] = field(default_factory=dict)
+    """What waits for an award or a spend, in order of arrival."""
+
+    def add_account(self, account: Account) -> None:
+        self.accounts[account.key] = account
+
+    def add_lot(self, lot: Lot) -> None:
+        lot.account.lots[lot.number] = lot
+        if lot.kind == "award":
+            self.awards[PostingId(lot.account.key.shop, lot.source, lot.key)] = lot
+
+    def add_hold(self, hold: HoldRecord) -> None:
+        self.holds[hold.id] = hold
+        if hold.state is HoldState.OPEN:
+            hold.account.holds[hold.hold] = hold
+
+    def add_spend(self, spend: SpendRecord) -> None:
+        self.spends[spend.id] = spend
+        spend.account.spends.append(spend)
+
+    def add_shortfall(self, shortfall: Shortfall) -> None:
+        """Any order will do: they are kept by age."""
+        rows = shortfall.account.shortfalls
+        rows.append(shortfall)
+        rows.sort(key=lambda row: row.age)
+
+    def add_parked(self, parked: "Parked") -> None:
+        self.parked.setdefault(parked.waits_for, []).append(parked)

@@ -1,0 +1,150 @@
+"""Why the ledger refuses: small nouns that hold the facts.
+
+LedgerError
+├── InsufficientPoints   a hold or debit asks for more than is available
+├── AmountOutOfRange     an amount or total is not a number of points
+├── DatesOutOfOrder      points would be gone before they are usable, or a hold over before it is placed
+├── TotalExceedsAward    more is to be taken back than was awarded
+├── OfAnotherMember      the award, hold or spend belongs to another account
+├── HoldExists           the hold's id is taken
+├── HoldNotFound
+├── HoldNotOpen          it was captured, released or timed out
+├── CaptureExceedsHold
+├── AlreadySpent         that checkout and generation was debited otherwise
+└── KeyConflict          the key was used before with other content
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+
+class LedgerError(Exception):
+    """A refusal; `code` is stable, the attributes are its facts."""
+
+    code: ClassVar[str]
+
+    @property
+    def facts(self) -> dict[str, int | str]:
+        return {fact.name: getattr(self, fact.name) for fact in fields(self)}  # type: ignore[arg-type]  # all are dataclasses
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+@dataclass(eq=False)
+class InsufficientPoints(LedgerError):
+    code: ClassVar[str] = "insufficient_points"
+    available: int
+    asked: int
+
+    def __str__(self) -> str:
+        return f"{self.asked} points asked, {self.available} available"
+
+
+@dataclass(eq=False)
+class AmountOutOfRange(LedgerError):
+    code: ClassVar[str] = "amount_out_of_range"
+    amount: int
+    maximum: int
+
+    def __str__(self) -> str:
+        return f"{self.amount} is not within 1 and {self.maximum} points"
+
+
+@dataclass(eq=False)
+class DatesOutOfOrder(LedgerError):
+    code: ClassVar[str] = "dates_out_of_order"
+    starts_at: str
+    expires_at: str
+
+    def __str__(self) -> str:
+        return f"expires at {self.expires_at}, not after {self.starts_at}"
+
+
+@dataclass(eq=False)
+class TotalExceedsAward(LedgerError):
+    code: ClassVar[str] = "total_exceeds_award"
+    total: int
+    awarded: int
+
+    def __str__(self) -> str:
+        return f"{self.total} points to take back of an award of {self.awarded}"
+
+
+@dataclass(eq=False)
+class OfAnotherMember(LedgerError):
+    code: ClassVar[str] = "of_another_member"
+    named: str
+
+    def __str__(self) -> str:
+        return f"{self.named} belongs to another member's account"
+
+
+@dataclass(eq=False)
+class HoldExists(LedgerError):
+    code: ClassVar[str] = "hold_exists"
+    hold: str
+
+    def __str__(self) -> str:
+        return f"hold {self.hold} was placed before"
+
+
+@dataclass(eq=False)
+class HoldNotFound(LedgerError):
+    code: ClassVar[str] = "hold_not_found"
+    hold: str
+
+    def __str__(self) -> str:
+        return f"no hold {self.hold}"
+
+
+@dataclass(eq=False)
+class HoldNotOpen(LedgerError):
+    code: ClassVar[str] = "hold_not_open"
+    hold: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"hold {self.hold} is {self.state}"
+
+
+@dataclass(eq=False)
+class CaptureExceedsHold(LedgerError):
+    code: ClassVar[str] = "capture_exceeds_hold"
+    amount: int
+    held: int
+
+    def __str__(self) -> str:
+        return f"{self.amount} points to capture of a hold of {self.held}"
+
+
+@dataclass(eq=False)
+class AlreadySpent(LedgerError):
+    code: ClassVar[str] = "already_spent"
+    checkout: str
+    generation: int
+    tender: int
+
+    def __str__(self) -> str:
+        return f"generation {self.generation} of checkout {self.checkout} was debited before, for {self.tender} points"
+
+
+@dataclass(eq=False)
+class KeyConflict(LedgerError):
+    code: ClassVar[str] = "idempotency_conflict"
+    key: str
+
+    def __str__(self) -> str:
+        return f"key {self.key} was used before with other content"
+
+
+REFUSALS: Mapping[str, type[LedgerError]] = {
+    error.code: error
+    for error in (
+        InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, OfAnotherMember, HoldExists,
+        HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, KeyConflict,
+    )
+}  # fmt: skip
+"""By code: how a stored refusal becomes the error again, `REFUSALS[code](**facts)`."""

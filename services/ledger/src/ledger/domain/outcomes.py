@@ -1,0 +1,157 @@
+"""What follows from postings: entries, refusals, outcomes, and the decision that holds them all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from ledger.domain.books import Account, HoldRecord, Lot, Shortfall, SpendRecord
+from ledger.domain.errors import LedgerError
+from ledger.domain.postings import AccountKey, Posting, PostingId, SpendId
+
+
+class LotChange(NamedTuple):
+    """What an entry did to one lot."""
+
+    lot: int
+    change: int
+    remaining: int
+    """Afterwards."""
+    activates_at: datetime
+    expires_at: datetime | None
+    priority: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """One movement: a posting's (or a due date's) whole effect on one account. Its changes sum to zero.
+
+    Never changed after it is made. Every field is hashed except `account.id`, `hash` and what names the place in the log.
+    """
+
+    account: Account
+    seq: int
+    kind: str
+    """award, credit, debit, revoke, hold, capture, release, spend, give_back; and what falls due: activate, time_out (of a
+    hold), expire."""
+    at: datetime
+    """When it took effect; never before the account's last entry."""
+    recorded_at: datetime
+    source: str
+    """Who asked; `ledger` for what fell due by itself."""
+    key: str
+    """The posting that asked; of what fell due, the posting that opened the lot or placed the hold."""
+    order: str | None
+    hold: str | None
+    checkout: str | None
+    generation: int
+    """0 where there is no checkout."""
+    cause: str
+    memo_commitment: bytes | None
+    available: int
+    """Changes to the buckets …"""
+    pending: int
+    held: int
+    debt: int
+    system: tuple[tuple[str, int], ...]
+    """… and to the system accounts on the other side, by name; none is zero."""
+    available_after: int
+    pending_after: int
+    held_after: int
+    debt_after: int
+    """At or below zero."""
+    earned_after: int
+    spent_after: int
+    lots: tuple[LotChange, ...]
+    """Lots opened or used, in the order of use."""
+    shortfall: int
+    """Points that could not be taken: written off or owed. Negative when a return cancels a shortfall, or a debt is repaid."""
+    difference: int
+    """Of a spend that captured a hold: tender less hold."""
+    previous_hash: bytes
+    hash: bytes
+
+
+@dataclass(slots=True)
+class Refusal:
+    """A posting that the business refused; nothing changed. It has its own place in the log, beside the entries."""
+
+    account: Account
+    posting: Posting
+    error: LedgerError
+    at: datetime
+
+
+class Result(StrEnum):
+    """What became of a posting."""
+
+    POSTED = "posted"
+    UNCHANGED = "unchanged"
+    """There was nothing (more) to move."""
+    PARKED = "parked"
+    """Waits for its award or spend."""
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    """The key was used before with other content. Answered, never stored."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """The stored answer to a posting; the same key with the same content gets it again."""
+
+    id: PostingId
+    account: AccountKey
+    kind: str
+    content_hash: bytes
+    result: Result
+    first_seq: int = 0
+    """First and last entry that it caused (repayments, releases and expiries at once included); 0 where there is none."""
+    last_seq: int = 0
+    error: LedgerError | None = None
+    """Of a refusal or a conflict: code and facts."""
+    facts: Mapping[str, int] = field(default_factory=dict)
+    """What else the asker wants to know: `amount` of a hold; `captured`, `released`, `expiring`; of a take-back `taken`,
+    `waiting` (held), `missing` (written off or owed); of a spend `missing`, `difference`, `hold_over` (1: its hold had ended,
+    or it had none); of a return `returned`, `expired`, `cancelled`."""
+    repeated: bool = False
+    """Asked before."""
+
+    def again(self) -> "Outcome":
+        return replace(self, repeated=True)
+
+
+@dataclass(slots=True)
+class Parked:
+    """A posting that waits for its cause, and applies right after it."""
+
+    posting: Posting
+    content_hash: bytes
+    waits_for: PostingId | SpendId
+    since: datetime
+    fresh: bool = False
+
+
+@dataclass(slots=True)
+class Decision:
+    """All that follows from a batch. Records are the state's own, updated; each is listed once."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    """The answers: one per posting, in order."""
+    log: list[Entry | Refusal] = field(default_factory=list)
+    """In order of happening: exactly one row and one event each."""
+    decided: list[Outcome] = field(default_factory=list)
+    """Outcomes of keys that were not used before: to insert."""
+    settled: list[Outcome] = field(default_factory=list)
+    """Outcomes of what was parked in an earlier batch: to update."""
+    parked: list[Parked] = field(default_factory=list)
+    """To insert."""
+    unparked: list[Parked] = field(default_factory=list)
+    """Of an earlier batch and settled now: to delete."""
+    accounts: list[Account] = field(default_factory=list)
+    lots: list[Lot] = field(default_factory=list)
+    holds: list[HoldRecord] = field(default_factory=list)
+    spends: list[SpendRecord] = field(default_factory=list)
+    shortfalls: list[Shortfall] = field(default_factory=list)
+    system: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Sums of the batch by (shop, asset, system account): to append, never to lock."""

@@ -1,0 +1,208 @@
+"""What is asked of the ledger: nine kinds of posting, each with its own key, kept for ever."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, NamedTuple
+
+MAX_AMOUNT = 1_000_000_000_000
+"""Points in one posting: nine million of the largest still fit an account's 64 bits."""
+
+NO_CAUSE = "{}"
+
+
+class PostingId(NamedTuple):
+    """Names a posting for ever: the same key for another member is a conflict, not another posting."""
+
+    shop: str
+    source: str
+    key: str
+
+
+class AccountKey(NamedTuple):
+    """Names an account."""
+
+    shop: str
+    member: str
+    asset: str
+
+
+class SpendId(NamedTuple):
+    """Names a spend: one debit per checkout and generation."""
+
+    shop: str
+    checkout: str
+    generation: int
+
+
+class HoldId(NamedTuple):
+    """Names a hold."""
+
+    shop: str
+    hold: str
+
+
+# Postings and the records of the books are plain slotted classes, not frozen ones: making a frozen one costs three times
+# as much, and thousands are made per batch. Nobody changes a posting once it is made.
+
+
+@dataclass(slots=True, kw_only=True)
+class Posting:
+    """What all kinds share: whose points, who asks, under which key, and why."""
+
+    kind: ClassVar[str] = ""
+
+    shop: str
+    member: str
+    source: str
+    """Who asks; keys are unique per shop and source."""
+    key: str
+    asset: str = "points"
+    order: str | None = None
+    """The order behind it, if any: shortfalls are kept by order. Nothing of its lines is known here."""
+    cause: str = NO_CAUSE
+    """Rule, version, operator, reason … as canonical JSON (sorted keys, no spaces, no nulls); shown, hashed, never read."""
+    memo_commitment: bytes | None = None
+    """Salted SHA-256 of an operator's memo (`hashing.memo_commitment`); not part of the content, since its salt is drawn anew."""
+
+    @property
+    def id(self) -> PostingId:
+        return PostingId(self.shop, self.source, self.key)
+
+    @property
+    def account_key(self) -> AccountKey:
+        return AccountKey(self.shop, self.member, self.asset)
+
+
+@dataclass(slots=True, kw_only=True)
+class Award(Posting):
+    """Credit points that were earned, and open a lot. The posting's key is the award's id."""
+
+    kind: ClassVar[str] = "award"
+
+    amount: int
+    activates_at: datetime | None = None
+    """Pending until then; None for at once."""
+    expires_at: datetime | None = None
+    """First instant at which the points are gone; None for never."""
+    priority: int = 0
+    """Lower is consumed earlier."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Credit(Posting):
+    """An operator's manual credit: a lot like an award's, booked against `adjusted`, not earned."""
+
+    kind: ClassVar[str] = "credit"
+
+    amount: int
+    activates_at: datetime | None = None
+    expires_at: datetime | None = None
+    priority: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Debit(Posting):
+    """An operator's manual debit; refused when not enough is available."""
+
+    kind: ClassVar[str] = "debit"
+
+    amount: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Revoke(Posting):
+    """Take an award back, so far in all. Parks until the award is known."""
+
+    kind: ClassVar[str] = "revoke"
+
+    award: str
+    """The award's key, of the same source unless `award_source` says otherwise."""
+    total: int
+    """Cumulative, so that repeats and reordering change nothing."""
+    award_source: str | None = None
+
+    @property
+    def award_id(self) -> PostingId:
+        return PostingId(self.shop, self.award_source or self.source, self.award)
+
+
+@dataclass(slots=True, kw_only=True)
+class Hold(Posting):
+    """Reserve an amount for a checkout."""
+
+    kind: ClassVar[str] = "hold"
+
+    hold: str
+    amount: int
+    at_most: bool = False
+    """Cut to what is available instead of refusing."""
+    expires_at: datetime
+    """First instant at which the hold is over."""
+
+    @property
+    def hold_id(self) -> HoldId:
+        return HoldId(self.shop, self.hold)
+
+
+@dataclass(slots=True, kw_only=True)
+class Capture(Posting):
+    """Debit a hold, whole or in part; it is closed and the rest is freed."""
+
+    kind: ClassVar[str] = "capture"
+
+    hold: str
+    amount: int | None = None
+    """None for all of it."""
+
+    @property
+    def hold_id(self) -> HoldId:
+        return HoldId(self.shop, self.hold)
+
+
+@dataclass(slots=True, kw_only=True)
+class Release(Posting):
+    """Free a hold."""
+
+    kind: ClassVar[str] = "release"
+
+    hold: str
+
+    @property
+    def hold_id(self) -> HoldId:
+        return HoldId(self.shop, self.hold)
+
+
+@dataclass(slots=True, kw_only=True)
+class Spend(Posting):
+    """Debit a paid order's points tender: never refused, since the order is paid.
+
+    Captures its hold if that is open; else debits what is available and leaves the rest to the shop's shortfall policy.
+    """
+
+    kind: ClassVar[str] = "spend"
+
+    checkout: str
+    generation: int
+    amount: int
+    """The tender. If it differs from the hold, the smaller is captured and the difference recorded."""
+    hold: str | None = None
+
+    @property
+    def spend_id(self) -> SpendId:
+        return SpendId(self.shop, self.checkout, self.generation)
+
+
+@dataclass(slots=True, kw_only=True)
+class GiveBack(Posting):
+    """Return points of a spend to the lots they came from, so far in all. Parks until the spend is known."""
+
+    kind: ClassVar[str] = "give_back"
+
+    checkout: str
+    generation: int
+    total: int
+    """Cumulative; more than was spent means all that was spent."""
+
+    @property
+    def spend_id(self) -> SpendId:
+        return SpendId(self.shop, self.checkout, self.generation)
