@@ -19,6 +19,7 @@ class ServiceDatabase:
     """A service's database and the two ways in."""
 
     name: str
+    app_role: str
     url: str
     """As the app role, which may use what the migrations grant."""
     migration_url: str
@@ -36,6 +37,7 @@ def service_database(admin_url: str, *, service: str, password: str, database: s
     name = database or service
     return ServiceDatabase(
         name=name,
+        app_role=service,
         url=address(admin_url, role=service, password=password, database=name),
         migration_url=address(admin_url, role=f"{service}_owner", password=password, database=name),
     )
@@ -67,9 +69,11 @@ def statements(variables: dict[str, str]) -> list[str]:
     return [statement.strip() for statement in script.split(";\n") if statement.strip()]
 
 
-async def migrate(migration_url: str, migrations: Path) -> None:
+async def migrate(database: ServiceDatabase, migrations: Path) -> None:
     """Bring a service's database to its newest schema."""
     # Imported here: Alembic is needed by this one step, and costs time.
-    from chassis.migrations import upgrade
+    from chassis.migrations import role_of, upgrade
 
-    await asyncio.to_thread(upgrade, migration_url, migrations)
+    # By our convention the owner of `ledger`'s schema is `ledger_owner` and the service runs as `ledger`.
+    app_role = role_of(migration_url).removesuffix("_owner")
+    await asyncio.to_thread(upgrade, migration_url, migrations, app_role)

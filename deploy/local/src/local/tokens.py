@@ -43,7 +43,7 @@ class DevelopmentIssuer:
             private.touch(mode=0o600)
             private.write_text(json.dumps(made.key.as_dict(private=True)))
             public.write_text(made.jwks())
-        return cls(OKPKey.import_key(private.read_text()))
+        return cls(OKPKey.import_key(json.loads(private.read_text())))
 
     def jwks(self) -> str:
         """The public half, as services and the gateway read it."""

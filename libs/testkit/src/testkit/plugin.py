@@ -100,7 +100,7 @@ class _Templates:
             made = await databases.ensure(
                 self._admin_url, service=service, password=_PASSWORD, database=f"{service}_{self._session}_template"
             )
-            await databases.migrate(made.migration_url, migrations_of(service))
+            await databases.migrate(made, migrations_of(service))
             self._made[service] = made
         return self._made[service]
 

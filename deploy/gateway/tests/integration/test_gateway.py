@@ -1,0 +1,264 @@
+"""A real Envoy with our configuration before services that only say who they are."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+
+from gateway.render import render
+from gateway.routes import services
+from gateway.settings import GatewaySettings
+from local import child
+from local.gateway import envoy_command
+from testkit import wait_until
+from testkit.tokens import DevelopmentIssuer, Tokens
+
+POSTINGS = "/v1/shops/demo/postings"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The gateway under test."""
+
+    url: str
+    admin_url: str
+    upstreams: dict[str, uvicorn.Server]
+    access_log: Path
+
+
+async def _answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """An upstream that says which port it has, echoes the body's size, or is slow when asked to be."""
+    if scope["type"] != "http":
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    if scope["query_string"] == b"slow":
+        await asyncio.sleep(3)
+    body = {"port": scope["server"][1], "path": scope["path"], "size": size}
+    body["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
+    status = int(scope["query_string"] or 200) if scope["query_string"].isdigit() else 200
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory, tokens: Tokens) -> AsyncIterator[Running]:
+    folder = tmp_path_factory.mktemp("gateway")
+    for name in ("openapi.json", "docs.html", "docs.js"):
+        (folder / name).write_text(f"this is {name}" * 1000)
+    upstreams = {service: child.free_port() for service in services()}
+    servers = {}
+    tasks = []
+    for service, port in upstreams.items():
+        servers[service] = uvicorn.Server(uvicorn.Config(_answer, port=port, log_level="warning", lifespan="off"))
+        tasks.append(asyncio.create_task(servers[service]._serve()))
+    settings = GatewaySettings(
+        port=child.free_port(),
+        admin_port=child.free_port(),
+        upstreams={service: f"127.0.0.1:{port}" for service, port in upstreams.items()},
+        jwks_file=tokens.jwks_file,
+        pages=folder,
+        requests_per_second=50,
+        body_bytes=10_000,
+        request_seconds=1,
+    )
+    configuration = folder / "envoy.yaml"
+    configuration.write_text(render(settings))
+    log = folder / "envoy.log"
+    with log.open("wb") as output:
+        envoy = child.spawn(envoy_command(configuration, folder), log=output)
+    admin_url = f"http://127.0.0.1:{settings.admin_port}"
+    try:
+        async with httpx.AsyncClient() as client:
+
+            async def ready() -> bool:
+                assert envoy.poll() is None, log.read_text()
+                with contextlib.suppress(httpx.TransportError):
+                    return (await client.get(f"{admin_url}/ready")).status_code == 200
+                return False
+
+            await wait_until(ready, what="Envoy")
+        yield Running(f"http://127.0.0.1:{settings.port}", admin_url, servers, log)
+    finally:
+        child.stop(envoy, stop_signal=envoy_command(configuration, folder).stop_signal, timeout_seconds=5)
+        for server in servers.values():
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=running.url) as made:
+        yield made
+
+
+def _problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
+    assert set(problem) == {"type", "title", "status", "code", "detail", "request_id"}
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        (POSTINGS, "ledger"),
+        ("/v1/shops/demo/members/m-1/balances", "ledger"),
+        ("/v1/shops/demo/orders/o-1/earnings", "rules"),
+        ("/v1/shops/demo/checkouts/quote", "redemption"),
+        ("/v1/shops/demo/members/m-1/messages", "notifications"),
+    ],
+)
+async def test_paths_reach_their_service(
+    running: Running, client: httpx.AsyncClient, tokens: Tokens, path: str, service: str
+) -> None:
+    answer = await client.get(path, headers=tokens.headers())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["port"] == running.upstreams[service].config.port
+    assert answer.json()["path"] == path
+
+
+async def test_no_token_wrong_tokens_and_old_ones_are_401(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    stranger = DevelopmentIssuer.generate()
+    unsigned = tokens.mint().rsplit(".", 1)[0] + "."
+    wrong = [
+        {},
+        {"authorization": "Bearer nonsense"},
+        {"authorization": f"Bearer {unsigned}"},
+        {"authorization": f"Bearer {stranger.mint()}"},
+        tokens.headers(iss="another-issuer"),
+        tokens.headers(aud="another-audience"),
+        tokens.headers(lifetime_seconds=-60),
+    ]
+    for headers in wrong:
+        answer = await client.get(POSTINGS, headers=headers)
+        _problem(answer, 401, "token_invalid")
+
+
+async def test_services_own_refusals_pass_unchanged(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    for status in (401, 403, 404, 409, 413, 429, 500, 503):
+        answer = await client.get(f"{POSTINGS}?{status}", headers=tokens.headers())
+        assert answer.status_code == status
+        assert answer.json()["path"] == POSTINGS, "the gateway replaced a service's own answer"
+
+
+async def test_unknown_paths_are_404_and_inner_ones_are_not_reachable(
+    client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    for path in ("/v1/shops/demo/nothing", "/metrics", "/ready", "/v1/shops/demo/postings/../../../metrics", "/v2/x"):
+        _problem(await client.get(path, headers=tokens.headers()), 404, "path_not_found")
+
+
+async def test_escaped_slashes_are_refused(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    _problem(await client.get("/v1/shops/demo%2Fpostings/postings", headers=tokens.headers()), 400, "bad_request")
+
+
+async def test_bodies_are_limited_whether_their_length_is_told_or_not(
+    client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1000
+
+    fitting = await client.post(POSTINGS, headers=tokens.headers(), content=b"x" * 10_000)
+    assert fitting.json()["size"] == 10_000
+    for content in (b"x" * 10_001, chunks()):
+        _problem(await client.post(POSTINGS, headers=tokens.headers(), content=content), 413, "body_too_large")
+
+
+async def test_one_client_is_limited_and_others_are_not(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    greedy = tokens.headers(sub=f"greedy-{uuid.uuid4()}")
+    answers = [await client.get(POSTINGS, headers=greedy) for _ in range(300)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 100 <= len(refused) <= 200, len(refused)
+    _problem(refused[0], 429, "too_many_requests")
+    assert refused[0].headers["retry-after"] == "1"
+    assert (await client.get(POSTINGS, headers=tokens.headers(sub="modest"))).status_code == 200
+
+
+async def test_a_slow_service_is_answered_for(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    _problem(await client.get(f"{POSTINGS}?slow", headers=tokens.headers()), 504, "service_timeout")
+
+
+async def test_request_ids_are_made_and_told(client: httpx.AsyncClient, tokens: Tokens) -> None:
+    answer = await client.get(POSTINGS, headers=tokens.headers())
+    assert uuid.UUID(answer.headers["x-request-id"])
+    assert answer.json()["headers"]["x-request-id"] == answer.headers["x-request-id"]
+    assert answer.json()["headers"]["authorization"].startswith("Bearer "), "services check the token once more"
+
+
+async def test_pages_are_ours_and_need_no_token(client: httpx.AsyncClient) -> None:
+    for path, kind in (
+        ("/openapi.json", "application/json"),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs.js", "text/javascript; charset=utf-8"),
+        ("/health", "application/json"),
+    ):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    assert (await client.get("/")).headers["location"].endswith("/docs")
+
+
+async def test_browsers_of_allowed_origins_may_ask(client: httpx.AsyncClient) -> None:
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    allowed = await client.options(POSTINGS, headers={"origin": "http://localhost:3000", **asks})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "idempotency-key" in allowed.headers["access-control-allow-headers"]
+    foreign = await client.options(POSTINGS, headers={"origin": "http://evil.example", **asks})
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_the_access_log_names_the_client_and_never_the_token(
+    running: Running, client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    headers = tokens.headers(sub="logged-client")
+    answer = await client.get(POSTINGS, headers=headers)
+
+    def line() -> dict[str, Any] | None:
+        lines = running.access_log.read_text().splitlines()
+        return next((json.loads(text) for text in lines if answer.headers["x-request-id"] in text), None)
+
+    written = await wait_until(line, what="the access log")
+    assert written is not None
+    assert (written["client"], written["shop"], written["service"], written["status"]) == (
+        "logged-client",
+        "*",
+        "ledger",
+        200,
+    )
+    assert headers["authorization"].split()[1] not in running.access_log.read_text()
+
+
+async def test_a_service_that_is_away_is_503_and_back_at_once(
+    running: Running, client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    server = running.upstreams["rules"]
+    path = "/v1/shops/demo/rules/any"
+    server.should_exit = True
+    await wait_until(lambda: not child.listens(server.config.port), what="the service to end")
+    _problem(await client.get(path, headers=tokens.headers(sub="away")), 503, "service_unavailable")
+    again = uvicorn.Server(uvicorn.Config(_answer, port=server.config.port, log_level="warning", lifespan="off"))
+    task = asyncio.create_task(again._serve())
+
+    async def answers() -> bool:
+        return (await client.get(path, headers=tokens.headers(sub="back"))).status_code == 200
+
+    await wait_until(answers, timeout_seconds=3, every_seconds=0.1, what="the service to be reached again")
+    again.should_exit = True
+    await task

@@ -1,0 +1,48 @@
+"""Keys, tokens and passwords of this machine's system: made at first start, for its user's eyes, never committed."""
+
+import os
+import secrets
+from pathlib import Path
+
+from local.settings import LocalSettings
+from local.tokens import DevelopmentIssuer
+
+
+def prepare(settings: LocalSettings) -> None:
+    """Make what is missing, and fresh tokens for the services that call others."""
+    issuer(settings)
+    database_password(settings)
+    token = issuer(settings).mint("ledger:read holds:write", "*", client="redemption", lifetime_seconds=90 * 24 * 3600)
+    _write(redemption_token_file(settings), token)
+
+
+def issuer(settings: LocalSettings) -> DevelopmentIssuer:
+    """Who signs tokens here."""
+    return DevelopmentIssuer.kept_in(settings.keys)
+
+
+def jwks_file(settings: LocalSettings) -> Path:
+    """The public half, which services and the gateway read."""
+    return settings.keys / "jwks.json"
+
+
+def redemption_token_file(settings: LocalSettings) -> Path:
+    """The token with which redemption asks the ledger for holds."""
+    return settings.keys / "redemption.token"
+
+
+def database_password(settings: LocalSettings) -> str:
+    """The password of all services' roles in this machine's database server."""
+    file = settings.keys / "database-password"
+    if not file.exists():
+        _write(file, secrets.token_hex(16))
+    return file.read_text().strip()
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(file.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(text)
+    new.replace(file)

@@ -1,0 +1,138 @@
+"""The parts of the system and how they hang together: this page reads like its diagram."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from local import databases, gateway, keys
+from local.child import Command, listens
+from local.kafka import Kafka
+from local.paths import ROOT, SERVICES
+from local.postgres import Postgres
+from local.settings import LocalSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One process of the system."""
+
+    command: Command
+    ready: Callable[[], bool]
+    where: str
+    """Its address, for the status page."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in status, logs and faults."""
+        return self.command.name
+
+
+def postgres(settings: LocalSettings) -> Postgres:
+    """The database server."""
+    return Postgres(folder=settings.var / "postgres", port=settings.postgres_port)
+
+
+def kafka(settings: LocalSettings) -> Kafka:
+    """The broker."""
+    return Kafka(
+        folder=settings.var / "broker", port=settings.kafka_port, controller_port=settings.kafka_controller_port
+    )
+
+
+def engines(settings: LocalSettings) -> tuple[Part, ...]:
+    """What the services stand on."""
+    database, broker = postgres(settings), kafka(settings)
+    return (
+        Part(command=database.command(), ready=database.ready, where=f"127.0.0.1:{database.port}"),
+        Part(command=broker.command(), ready=broker.ready, where=broker.bootstrap_servers),
+    )
+
+
+def applications(settings: LocalSettings) -> tuple[Part, ...]:
+    """What runs on them: the mailbox, the services, the gateway before them."""
+    return (_mailbox(settings), *(_service(settings, name) for name in SERVICES), _gateway(settings))
+
+
+def service_port(settings: LocalSettings, service: str) -> int:
+    """The port of a service behind the gateway."""
+    port: int = getattr(settings, f"{service}_port")
+    return port
+
+
+def service_environment(settings: LocalSettings, service: str) -> Mapping[str, str]:
+    """What a service is told here; anything else about it may be set in the environment or `.env` by its own names."""
+    database = databases.service_database(
+        postgres(settings).url, service=service, password=keys.database_password(settings)
+    )
+    told = {
+        "DATABASE_URL": database.url,
+        "MIGRATION_DATABASE_URL": database.migration_url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka(settings).bootstrap_servers,
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(service_port(settings, service)),
+        "JWKS_FILE": str(keys.jwks_file(settings)),
+        "INSTANCE": f"{service}-local",
+    }
+    if service == "redemption":
+        told["LEDGER_URL"] = f"http://127.0.0.1:{settings.ledger_port}"
+        told["SERVICE_TOKEN_FILE"] = str(keys.redemption_token_file(settings))
+    if service == "notifications":
+        told["SMTP_HOST"] = "127.0.0.1"
+        told["SMTP_PORT"] = str(settings.mailbox_smtp_port)
+        told["SMTP_SENDER"] = "points@demo.example"
+        told["WEBHOOK_PRIVATE_TARGETS"] = "true"  # receivers on this machine are all that there are here
+    return {f"{service.upper()}_{name}": value for name, value in told.items()}
+
+
+def _service(settings: LocalSettings, service: str) -> Part:
+    port = service_port(settings, service)
+    return Part(
+        command=Command(
+            name=service,
+            argv=[sys.executable, "-m", service, "all"],
+            environment=service_environment(settings, service),
+            directory=ROOT,
+        ),
+        ready=partial(_answers, f"http://127.0.0.1:{port}/ready"),
+        where=f"http://127.0.0.1:{port}",
+    )
+
+
+def _mailbox(settings: LocalSettings) -> Part:
+    return Part(
+        command=Command(
+            name="mailbox",
+            argv=[
+                sys.executable,
+                "-m",
+                "devmail",
+                "--smtp-port",
+                str(settings.mailbox_smtp_port),
+                "--http-port",
+                str(settings.mailbox_http_port),
+                "--file",
+                str(settings.var / "mail.sqlite"),
+            ],
+        ),
+        ready=lambda: listens(settings.mailbox_smtp_port) and listens(settings.mailbox_http_port),
+        where=f"http://127.0.0.1:{settings.mailbox_http_port}",
+    )
+
+
+def _gateway(settings: LocalSettings) -> Part:
+    return Part(
+        command=gateway.command(settings),
+        ready=partial(_answers, f"http://127.0.0.1:{settings.gateway_admin_port}/ready"),
+        where=f"http://127.0.0.1:{settings.gateway_port}",
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:  # noqa: S310 - an address of ours
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False

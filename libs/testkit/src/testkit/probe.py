@@ -1,0 +1,171 @@
+"""A small service that the chassis runs in these tests: each activity becomes one row and one posting."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from chassis import Consumer, Outcome, Poison, Runtime, Service, ServiceSettings, Transaction
+from chassis.messages import Received
+from contracts import encode, topics
+from contracts.activities import ActivityRecorded
+from contracts.postings import Award, PostingRequested
+from local.paths import ROOT
+
+MIGRATIONS = ROOT / "libs/chassis/tests/migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The probe's command: note an activity."""
+
+    shop: str
+    member: str
+    activity: str
+    kind: str
+    trace: str | None
+
+    @classmethod
+    def of(cls, event: ActivityRecorded, received: Received) -> "Record":
+        if event.kind == "unmappable":
+            raise Poison("unmappable", "the mapping refuses it")
+        return cls(event.shop, event.member, event.activity, event.kind, received.traceparent)
+
+
+async def record(tx: Transaction, commands: Sequence[Record]) -> Outcome:
+    """One row and one event for each activity that is new."""
+    new = await tx.driver.fetch(
+        "INSERT INTO effect (activity, member) SELECT * FROM unnest($1::text[], $2::text[])"
+        " ON CONFLICT (activity) DO NOTHING RETURNING activity",
+        [f"{c.shop}/{c.activity}" for c in commands],
+        [c.member for c in commands],
+    )
+    fresh = {row["activity"] for row in new}
+    if any(c.kind == "bug" for c in commands):
+        raise ZeroDivisionError("a bug")
+    if any(c.kind == "bad-data" for c in commands):
+        await tx.driver.execute("SELECT 1 / 0")
+    first = {f"{c.shop}/{c.activity}": c for c in reversed(commands)}
+    posted = [c for c in commands if f"{c.shop}/{c.activity}" in fresh and first[f"{c.shop}/{c.activity}"] is c]
+    return Outcome(
+        answers=[Poison("unusable", "the use case refuses it") if c.kind == "poison" else None for c in commands],
+        events=[
+            PostingRequested(shop=c.shop, member=c.member, source="probe", posting=c.activity, effect=Award(amount=1))
+            for c in posted
+        ],
+        traces=[c.trace for c in posted],
+    )
+
+
+@dataclass
+class Probe:
+    """The probe service with its database and broker, and what tests ask of them."""
+
+    url: str
+    bootstrap_servers: str
+    settings: ServiceSettings
+    known: Any = None
+    runtimes: list[Runtime] = field(default_factory=list)
+
+    def service(self, **changes: Any) -> Service:
+        return Service(
+            name="probe",
+            settings=self.settings,
+            title="Probe",
+            description="Notes activities.",
+            migrations=MIGRATIONS,
+            consumers=[
+                Consumer(
+                    name="activities",
+                    topic=topics.ACTIVITIES,
+                    commands={ActivityRecorded: Record.of},
+                    usecase=record,
+                    known=self.known,
+                )
+            ],
+            **changes,
+        )
+
+    @asynccontextmanager
+    async def running(self, mode: str = "worker", **changes: Any) -> AsyncIterator[Runtime]:
+        """The service in this process; ends gracefully."""
+        stop = asyncio.Event()
+        runtime = Runtime(self.service(**changes))
+        task = asyncio.create_task(runtime.run(mode, stop))
+        try:
+            yield runtime
+        finally:
+            stop.set()
+            await task
+
+    async def publish(self, *activities: ActivityRecorded, **more: Any) -> None:
+        """Publish activities in order."""
+        async with self.producer() as producer:
+            for activity in activities:
+                await self.send(producer, encode(activity), key=activity.key, **more)
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers, acks="all")
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+    async def send(
+        self,
+        producer: AIOKafkaProducer,
+        value: bytes | None,
+        *,
+        key: str | None = "corner/m-1",
+        kind: str | None = "activity-recorded",
+        headers: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Publish raw bytes."""
+        all_headers = dict(headers or {})
+        if kind is not None:
+            all_headers["ce_type"] = kind.encode()
+        await producer.send_and_wait(
+            topics.ACTIVITIES.name, value, key=key.encode() if key else None, headers=list(all_headers.items())
+        )
+
+    async def query(self, statement: str, *arguments: Any) -> list[Any]:
+        """Rows of the probe's database; single columns as values."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            rows = await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+        return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+    async def effects(self) -> list[str]:
+        """Activities that took effect, in order."""
+        return await self.query("SELECT activity FROM effect ORDER BY place")
+
+    async def postings(self, count: int) -> list[Any]:
+        """The first `count` records on the topic `postings`; those of one key in their order."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(topics.POSTINGS.name, n) for n in range(topics.POSTINGS.partitions)])
+            records: list[Any] = []
+            async with asyncio.timeout(20):
+                while len(records) < count:
+                    for batch in (await consumer.getmany(timeout_ms=200)).values():
+                        records += batch
+            return records
+        finally:
+            await consumer.stop()
+
+
+def activity(number: int, *, shop: str = "corner", member: str = "m-1", kind: str = "check-in") -> ActivityRecorded:
+    """The activity of that number."""
+    return ActivityRecorded(
+        shop=shop, member=member, activity=f"a-{number}", kind=kind, at=datetime(2026, 3, 2, tzinfo=UTC)
+    )
