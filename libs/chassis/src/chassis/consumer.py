@@ -394,6 +394,8 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             return
         self._kafka.pause(*partitions)
         self._worker.forget([(tp.topic, tp.partition) for tp in partitions])
+        for tp in partitions:
+            self._kafka.seek(tp, 0)  # any position: without one aiokafka asks the group for its own and fails
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             try:

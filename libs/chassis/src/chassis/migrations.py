@@ -93,7 +93,7 @@ def _migrate(conn: Connection) -> None:
 
 _CHASSIS_TABLES = (
     # One row: how many lanes this database has, for ever.
-    "CREATE TABLE lane_count (only boolean PRIMARY KEY DEFAULT TRUE CHECK (only), lanes integer NOT NULL CHECK (lanes > 0))",
+    "CREATE TABLE lane_count (singleton boolean PRIMARY KEY DEFAULT TRUE CHECK (singleton), lanes integer NOT NULL CHECK (lanes > 0))",
     f"INSERT INTO lane_count (lanes) VALUES ({LANES})",
     # Events to publish; append at the end of a lane, drop at its beginning.
     "CREATE TABLE outbox (lane integer NOT NULL, position bigint NOT NULL, id uuid NOT NULL, topic text NOT NULL,"

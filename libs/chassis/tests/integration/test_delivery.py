@@ -1,0 +1,239 @@
+"""Delivery: nothing lost, nothing twice. One test per guarantee."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+
+import pytest
+
+from chassis import Transaction, fence, lease, waiting
+from chassis.database import Database, Superseded
+from chassis.outbox import OUTBOX, append
+from chassis.relay import LostLead, Relay
+from contracts import encode
+from contracts.event import MAX_BODY_BYTES
+from contracts.postings import PostingRequested
+from local.child import free_port
+from testkit import wait_until
+from testkit.probe import Probe, activity
+
+
+async def test_each_message_takes_effect_once_and_its_events_follow(probe: Probe) -> None:
+    await probe.publish(*(activity(n) for n in range(5)))
+    async with probe.running():
+        records = await probe.postings(5)
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(5)]
+    assert [json.loads(record.value)["posting"] for record in records] == [f"a-{n}" for n in range(5)]
+    assert [int(dict(record.headers)["ce_position"]) for record in records] == [1, 2, 3, 4, 5]
+
+
+async def test_a_repeated_event_changes_nothing(probe: Probe) -> None:
+    await probe.publish(*[activity(1)] * 5, activity(2))
+    async with probe.running():
+        records = await probe.postings(2)
+        await wait_until(lambda: _applied(probe, 6))
+    assert await probe.effects() == ["corner/a-1", "corner/a-2"]
+    assert [json.loads(record.value)["posting"] for record in records] == ["a-1", "a-2"]
+
+
+async def test_a_batch_and_its_position_commit_together_or_not_at_all(probe: Probe) -> None:
+    """The fence: a second owner of the same partition finds the position moved and rolls everything back."""
+    database = Database(probe.settings)
+    partition = ("activities", 0)
+    async with database.begin() as tx:
+        await fence.begin_at(tx.driver, "activities", {partition: 0})
+    async with database.begin() as tx:
+        await fence.advance(tx.driver, "activities", {partition: (0, 3)})
+    with pytest.raises(Superseded):
+        async with database.begin() as tx:
+            await tx.driver.execute("INSERT INTO effect (activity, member) VALUES ('late', 'm-1')")
+            await fence.advance(tx.driver, "activities", {partition: (0, 2)})
+    assert await probe.effects() == []
+    assert await probe.query("SELECT next FROM consumer_offset") == [3]
+    await database.close()
+
+
+async def test_positions_become_visible_in_order_and_without_gaps(probe: Probe) -> None:
+    """Lanes: whatever commits or rolls back while we read, what we see of a lane has no hole below its highest position."""
+    database = Database(probe.settings)
+
+    async def write(number: int) -> None:
+        for step in range(20):
+            event = PostingRequested.example().model_copy(update={"posting": f"{number}-{step}"})
+            with contextlib.suppress(ZeroDivisionError):
+                async with database.begin() as tx:
+                    await append(tx.driver, [event] * 3, lanes=tx.lane_count)
+                    if step % 5 == 4:
+                        raise ZeroDivisionError
+
+    writers = asyncio.gather(*(write(number) for number in range(6)))
+    while not writers.done():
+        for highest, count in await probe.query("SELECT max(position), count(*) FROM outbox"):
+            assert (highest or 0) == count
+        await asyncio.sleep(0)
+    await writers
+    assert await probe.query("SELECT max(position), count(*) FROM outbox") == [(288, 288)]
+    await database.close()
+
+
+async def test_positions_go_on_after_sent_rows_were_dropped(probe: Probe) -> None:
+    database = Database(probe.settings)
+    async with database.begin() as tx:
+        await append(tx.driver, [PostingRequested.example()] * 2, lanes=tx.lane_count)
+        await tx.driver.execute("UPDATE relay_cursor SET position = 2")
+        await OUTBOX.drop(tx.driver, dict.fromkeys(range(8), 2), 0, 100)
+    async with database.begin() as tx:
+        await append(tx.driver, [PostingRequested.example()], lanes=tx.lane_count)
+    assert await probe.query("SELECT position FROM outbox") == [3]
+    await database.close()
+
+
+async def test_a_relay_that_lost_the_lead_moves_nothing(probe: Probe) -> None:
+    database = Database(probe.settings)
+    relay = Relay("probe", database, OUTBOX, probe.settings, "old")
+    async with database.begin() as tx:
+        await append(tx.driver, [PostingRequested.example()], lanes=tx.lane_count)
+        lane, *_ = await tx.driver.fetchrow("SELECT lane FROM outbox")
+    async with database.begin() as tx:
+        rows = await OUTBOX.read(tx.driver, {lane: 0}, 10)
+        await tx.driver.execute("UPDATE relay_cursor SET position = 1 WHERE lane = $1", lane)
+    with pytest.raises(LostLead):
+        await relay._move({lane: 0}, rows)
+    assert await probe.query("SELECT position FROM relay_cursor WHERE lane = $1", lane) == [1]
+    await database.close()
+
+
+async def test_only_one_relay_leads_and_the_next_goes_on_after_it(probe: Probe) -> None:
+    database = Database(probe.settings)
+    async with database.begin() as tx:
+        assert await lease.take(tx.driver, "relay", "one", 60)
+        assert not await lease.take(tx.driver, "relay", "two", 60)
+        assert await lease.take(tx.driver, "relay", "one", 0)
+    async with database.begin() as tx:
+        assert await lease.take(tx.driver, "relay", "two", 60)
+    await database.close()
+
+
+async def test_what_can_never_work_goes_to_the_dead_letters_with_its_bytes_and_the_stream_goes_on(probe: Probe) -> None:
+    async with probe.producer() as producer:
+        await probe.send(producer, b"{not json", kind="activity-recorded")
+        await probe.send(producer, encode(activity(1)), kind=None)
+        await probe.send(producer, encode(activity(2)), kind="activity-recorded.v9")
+        await probe.send(producer, encode(activity(3)), key="other/m-1")
+        await probe.send(producer, None)
+        await probe.send(producer, b'{"shop": "corner"}')
+        await probe.send(producer, encode(activity(4, kind="unmappable")))
+        await probe.send(producer, encode(activity(5, kind="poison")))
+        await probe.send(producer, b"x" * (MAX_BODY_BYTES + 1))
+        await probe.send(producer, encode(activity(6)), headers={"broken": b"\xff\x00"})
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 10))
+    letters = await probe.query("SELECT code, value FROM dead_letter ORDER BY \"offset\", topic")
+    assert sorted(code for code, _ in letters) == [
+        "malformed", "malformed", "malformed", "malformed", "type_missing", "type_unknown", "unmappable", "unusable",
+        "wrong_shop",
+    ]  # fmt: skip
+    assert (b"{not json") in [value for _, value in letters]
+    assert "corner/a-6" in await probe.effects()
+
+
+async def test_a_message_that_the_database_refuses_is_bisected_out(probe: Probe) -> None:
+    bad = [activity(n, kind="bad-data" if n in (3, 7) else "check-in") for n in range(10)]
+    await probe.publish(*bad)
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 10))
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(10) if n not in (3, 7)]
+    assert await probe.query('SELECT code, "offset" FROM dead_letter ORDER BY "offset"') == [
+        ("refused_by_database", 3),
+        ("refused_by_database", 7),
+    ]
+
+
+async def test_a_bug_stops_the_consumer_says_so_and_applies_nothing(probe: Probe) -> None:
+    await probe.publish(activity(1), activity(2, kind="bug"))
+    async with probe.running() as runtime:
+        await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
+        assert await runtime.faults() == ["probe.activities: ZeroDivisionError('a bug')"]
+    assert await probe.effects() == []
+    assert await probe.query("SELECT * FROM dead_letter") == []
+
+
+async def test_messages_of_an_unknown_shop_wait_and_are_applied_in_order_when_it_is_known(probe: Probe) -> None:
+    shops = {"corner"}
+
+    async def known(tx: Transaction, asked: set[str]) -> set[str]:
+        return asked & shops
+
+    probe.known = known
+    await probe.publish(activity(1, shop="new"), activity(2), activity(3, shop="new"))
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 3))
+        assert await probe.effects() == ["corner/a-2"]
+        shops.add("new")
+        await wait_until(lambda: _effects_are(probe, ["corner/a-2", "new/a-1", "new/a-3"]))
+    assert await probe.query("SELECT * FROM waiting") == []
+
+
+async def test_a_shop_that_floods_the_dead_letters_is_quarantined_and_goes_on_when_lifted(probe: Probe) -> None:
+    probe.settings = probe.settings.model_copy(update={"dead_letters_per_shop": 3, "batch_size": 3})
+    await probe.publish(*(activity(n, shop="bad", kind="poison") for n in range(3)))
+    await probe.publish(activity(9), activity(10, shop="bad"))
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 5))
+        assert await probe.query("SELECT shop FROM quarantine") == ["bad"]
+        assert await probe.query("SELECT shop FROM waiting") == ["bad"]
+        database = Database(probe.settings)
+        async with database.begin() as tx:
+            assert await waiting.lift(tx.driver, "bad") == 1
+        await database.close()
+        await wait_until(lambda: _has_effect(probe, "bad/a-10"))
+    assert await probe.query("SELECT * FROM waiting") == []
+
+
+async def test_dead_letters_of_many_shops_stop_the_consumer(probe: Probe) -> None:
+    probe.settings = probe.settings.model_copy(update={"dead_letters_per_shop": 1, "dead_letter_shops": 3})
+    await probe.publish(*(activity(n, shop=f"shop-{n}", kind="poison") for n in range(4)))
+    async with probe.running() as runtime:
+        await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
+        assert "shops quarantined within a minute" in str(runtime.workers[0].problem)
+
+
+async def test_a_position_outside_the_log_stops_the_consumer(probe: Probe) -> None:
+    database = Database(probe.settings)
+    async with database.begin() as tx:
+        await fence.begin_at(tx.driver, "activities", {("activities", 0): 1_000})
+    await database.close()
+    async with probe.running() as runtime:
+        await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
+        assert "is outside the log" in str(runtime.workers[0].problem)
+
+
+async def test_two_workers_share_the_partitions_and_each_message_takes_effect_once(probe: Probe) -> None:
+    other = dataclasses.replace(probe, settings=probe.settings.model_copy(update={"http_port": free_port()}))
+    async with probe.running():
+        await probe.publish(*(activity(n, member=f"m-{n}") for n in range(100)))
+        async with other.running():
+            await probe.publish(*(activity(n, member=f"m-{n}") for n in range(100, 200)))
+            await wait_until(lambda: _applied(probe, 200), timeout_seconds=30)
+    assert sorted(await probe.effects()) == sorted(f"corner/a-{n}" for n in range(200))
+
+
+async def test_the_trace_of_a_message_goes_on_with_the_events_that_follow_from_it(probe: Probe) -> None:
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    await probe.publish(activity(1), headers={"traceparent": trace})
+    async with probe.running():
+        (record,) = await probe.postings(1)
+    assert dict(record.headers)["traceparent"] == trace
+
+
+async def _applied(probe: Probe, count: int) -> bool:
+    return sum(await probe.query("SELECT next FROM consumer_offset")) == count
+
+
+async def _effects_are(probe: Probe, effects: list[str]) -> bool:
+    return await probe.effects() == effects
+
+
+async def _has_effect(probe: Probe, effect: str) -> bool:
+    return effect in await probe.effects()
