@@ -225,7 +225,7 @@ async def _prepare(settings: LocalSettings, *, engines_only: bool) -> None:
             print(f"{service}: database and schema are there", flush=True)
     broker = system.kafka(settings)
     deadline = time.monotonic() + settings.start_seconds
-    while not broker.ready() and time.monotonic() < deadline:
+    while not broker.ready() and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells of another process
         await asyncio.sleep(0.05)
     await topics.ensure(broker.bootstrap_servers)
     print("topics are there", flush=True)

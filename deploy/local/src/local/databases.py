@@ -72,8 +72,6 @@ def statements(variables: dict[str, str]) -> list[str]:
 async def migrate(database: ServiceDatabase, migrations: Path) -> None:
     """Bring a service's database to its newest schema."""
     # Imported here: Alembic is needed by this one step, and costs time.
-    from chassis.migrations import role_of, upgrade
+    from chassis.migrations import upgrade
 
-    # By our convention the owner of `ledger`'s schema is `ledger_owner` and the service runs as `ledger`.
-    app_role = role_of(migration_url).removesuffix("_owner")
-    await asyncio.to_thread(upgrade, migration_url, migrations, app_role)
+    await asyncio.to_thread(upgrade, database.migration_url, migrations, database.app_role)
