@@ -109,7 +109,7 @@ def _problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
-    assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"urn:accrual:problem:{code}")
     assert set(problem) == {"type", "title", "status", "code", "detail", "request_id"}
     return problem
 
@@ -147,7 +147,7 @@ async def test_no_token_wrong_tokens_and_old_ones_are_401(client: httpx.AsyncCli
     ]
     for headers in wrong:
         answer = await client.get(POSTINGS, headers=headers)
-        _problem(answer, 401, "token_invalid")
+        _problem(answer, 401, "unauthorized")
 
 
 async def test_services_own_refusals_pass_unchanged(client: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -161,7 +161,7 @@ async def test_unknown_paths_are_404_and_inner_ones_are_not_reachable(
     client: httpx.AsyncClient, tokens: Tokens
 ) -> None:
     for path in ("/v1/shops/demo/nothing", "/metrics", "/ready", "/v1/shops/demo/postings/../../../metrics", "/v2/x"):
-        _problem(await client.get(path, headers=tokens.headers()), 404, "path_not_found")
+        _problem(await client.get(path, headers=tokens.headers()), 404, "not_found")
 
 
 async def test_escaped_slashes_are_refused(client: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -192,7 +192,7 @@ async def test_one_client_is_limited_and_others_are_not(client: httpx.AsyncClien
 
 
 async def test_a_slow_service_is_answered_for(client: httpx.AsyncClient, tokens: Tokens) -> None:
-    _problem(await client.get(f"{POSTINGS}?slow", headers=tokens.headers()), 504, "service_timeout")
+    _problem(await client.get(f"{POSTINGS}?slow", headers=tokens.headers()), 504, "timeout")
 
 
 async def test_request_ids_are_made_and_told(client: httpx.AsyncClient, tokens: Tokens) -> None:
@@ -252,7 +252,7 @@ async def test_a_service_that_is_away_is_503_and_back_at_once(
     path = "/v1/shops/demo/rules/any"
     server.should_exit = True
     await wait_until(lambda: not child.listens(server.config.port), what="the service to end")
-    _problem(await client.get(path, headers=tokens.headers(sub="away")), 503, "service_unavailable")
+    _problem(await client.get(path, headers=tokens.headers(sub="away")), 503, "unavailable")
     again = uvicorn.Server(uvicorn.Config(_answer, port=server.config.port, log_level="warning", lifespan="off"))
     task = asyncio.create_task(again._serve())
 

@@ -105,17 +105,14 @@ def _mailbox(settings: LocalSettings) -> Part:
     return Part(
         command=Command(
             name="mailbox",
-            argv=[
-                sys.executable,
-                "-m",
-                "devmail",
-                "--smtp-port",
-                str(settings.mailbox_smtp_port),
-                "--http-port",
-                str(settings.mailbox_http_port),
-                "--file",
-                str(settings.var / "mail.sqlite"),
-            ],
+            argv=[sys.executable, "-m", "devmail"],
+            environment={
+                "MAILBOX_HOST": "127.0.0.1",
+                "MAILBOX_SMTP_PORT": str(settings.mailbox_smtp_port),
+                "MAILBOX_HTTP_PORT": str(settings.mailbox_http_port),
+                "MAILBOX_FILE": str(settings.var / "mailbox.sqlite"),
+            },
+            directory=ROOT,
         ),
         ready=lambda: listens(settings.mailbox_smtp_port) and listens(settings.mailbox_http_port),
         where=f"http://127.0.0.1:{settings.mailbox_http_port}",
