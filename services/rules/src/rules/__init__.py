@@ -1,0 +1,1 @@
+"""Rules: what orders earn, by which rule and which version of it."""

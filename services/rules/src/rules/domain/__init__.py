@@ -1,0 +1,1 @@
+"""What orders earn: rules, rule sets, evaluation, settling. Pure; imports only the standard library."""

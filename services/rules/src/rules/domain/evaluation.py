@@ -1,0 +1,353 @@
+"""What an order earns by a rule set: `evaluate(rule_set, sale, amounts, facts) → Evaluation`, pure and exact.
+
+Everything is computed with integers as fractions `numerator / denominator` through all multipliers; each award is
+rounded once, with its own rule's mode. An award records what each line weighs in it: the line's basis times the
+promotions on it, so that a return takes back what that line gave.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from rules.domain.order import SAME_CURRENCY, Amounts, Conversion, Facts, Sale
+from rules.domain.rounding import rounded
+from rules.domain.rule import Band, Bands, Basis, Multiply, PerMoney, PerOrder, PerUnit, Rule
+from rules.domain.rule_set import Claim, Combine, RuleSet
+from rules.domain.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """One award that a rule gives for an order."""
+
+    rule: int
+    """The rule's place in its set."""
+    points: int
+    """Rounded, at least 1."""
+    numerator: int
+    """The exact points before rounding, over `denominator`."""
+    denominator: int
+    basis: int
+    """Minor units of the order's currency that count, or units sold for a rule per unit."""
+    weights: Sequence[int]
+    """What each line, and last shipping, weighs in it."""
+    promotions: int
+    """Mask of the rules that multiplied it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All awards for an order, and a verdict for each rule of the set."""
+
+    earned: Sequence[Earned]
+    verdicts: str
+
+    @property
+    def points(self) -> int:
+        """All of it."""
+        return sum(award.points for award in self.earned)
+
+
+def evaluate(
+    rule_set: RuleSet, sale: Sale, amounts: Amounts, facts: Facts, conversion: Conversion = SAME_CURRENCY
+) -> Evaluation:
+    """What the order as sold earns; what came back later is not asked here."""
+    verdicts = [Verdict.NOTHING_IN_SCOPE.value] * len(rule_set.rules)
+    live = rule_set.live(sale, first_order=facts.first_order, verdicts=verdicts)
+    masks = [rule_set.masks(line) for line in sale.lines]
+    money = _Money(sale, amounts)
+    for index, minimum in rule_set.minima:
+        if live >> index & 1 and not _reaches(minimum, rule_set.rules[index], index, masks, money, conversion):
+            verdicts[index] = Verdict.BELOW_MINIMUM
+            live &= ~(1 << index)
+    groups: dict[int, list[int]] = {}
+    for place, (scoped, _) in enumerate(masks):
+        mask = scoped & live
+        if mask:
+            groups.setdefault(mask, []).append(place)
+    if amounts.shipping_payable and rule_set.of_shipping & live & ~rule_set.multipliers:
+        groups.setdefault(rule_set.of_shipping & live, []).append(-1)
+    parts, outranked, silenced = _shared_out(rule_set, groups, sale, money, conversion)
+    earned = [
+        award
+        for index in sorted(parts)
+        if (award := _award(rule_set, index, parts[index], sale, money, conversion)) is not None
+    ]
+    fired = multiplied = 0
+    for award in earned:
+        fired |= 1 << award.rule
+        multiplied |= award.promotions
+    matched = 0
+    for mask in groups:
+        matched |= mask
+    _write(verdicts, matched, fired | multiplied, outranked, silenced, rule_set)
+    return Evaluation(earned, "".join(verdicts))
+
+
+Parts = dict[int, list[tuple[int, list[int]]]]
+"""For each rule: (mask of promotions, lines) of its award."""
+
+
+def _shared_out(
+    rule_set: RuleSet, groups: dict[int, list[int]], sale: Sale, money: "_Money", conversion: Conversion
+) -> tuple[Parts, int, int]:
+    """Which lines go to which rule under which promotions; and the masks of rules that were beaten somewhere."""
+    parts: Parts = {}
+    outranked = silenced = 0
+    for mask, places in groups.items():
+        claim = rule_set.claim(mask)
+        outranked |= claim.outranked
+        silenced |= claim.silenced
+        if len(claim.claimants) > 1 and rule_set.combine is Combine.BEST_OF:
+            outranked |= _share_best(rule_set, claim, places, sale, money, conversion, parts)
+        else:
+            for index in claim.claimants:
+                parts.setdefault(index, []).append((claim.multipliers & rule_set.multipliers_of[index], places))
+        for index in claim.stacked:
+            parts.setdefault(index, []).append((claim.multipliers & rule_set.multipliers_of[index], places))
+    return parts, outranked, silenced
+
+
+def _share_best(
+    rule_set: RuleSet,
+    claim: Claim,
+    places: list[int],
+    sale: Sale,
+    money: "_Money",
+    conversion: Conversion,
+    parts: Parts,
+) -> int:
+    """Give each line to the rule that gives most on it; of equals to the one that comes first."""
+    beaten = 0
+    for place in places:
+        worth = {
+            index: _line_points(rule_set, index, place, claim.multipliers, sale, money, conversion)
+            for index in claim.claimants
+        }
+        best = max(claim.claimants, key=lambda index: (worth[index], -index))
+        beaten |= sum(1 << index for index in claim.claimants if index != best)
+        parts.setdefault(best, []).append((claim.multipliers & rule_set.multipliers_of[best], [place]))
+    return beaten
+
+
+def _line_points(
+    rule_set: RuleSet, index: int, place: int, multipliers: int, sale: Sale, money: "_Money", conversion: Conversion
+) -> Fraction:
+    rule = rule_set.rules[index]
+    factor = _factor(rule_set, multipliers & rule_set.multipliers_of[index])
+    if isinstance(rule.effect, PerUnit):
+        return rule.effect.points * (sale.lines[place].quantity if place >= 0 else 0) * factor
+    exact = _exact(rule, {factor: money.of(rule.basis)[place]}, conversion)
+    return Fraction(*exact)
+
+
+def _award(
+    rule_set: RuleSet,
+    index: int,
+    parts: list[tuple[int, list[int]]],
+    sale: Sale,
+    money: "_Money",
+    conversion: Conversion,
+) -> Earned | None:
+    rule = rule_set.rules[index]
+    effect = rule.effect
+    if isinstance(effect, PerOrder):
+        # Only order-wide promotions that hold on all of it multiply what is no line's.
+        promotions = rule_set.order_wide
+        for mask, _ in parts:
+            promotions &= mask
+        parts = [(promotions, [place for _, places in parts for place in places])]
+    by_factor: dict[Fraction, int] = {}
+    weights = [0] * (len(sale.lines) + 1)
+    promotions = 0
+    fixed = not isinstance(effect, PerMoney | Bands)
+    weighing = money.of_sale(rule.basis) if fixed else money.of(rule.basis)
+    factors = [_factor(rule_set, mask) for mask, _ in parts]
+    scale = lcm(*(factor.denominator for factor in factors))
+    for (mask, places), factor in zip(parts, factors, strict=True):
+        promotions |= mask
+        weight = factor.numerator * (scale // factor.denominator)
+        if isinstance(effect, PerUnit):
+            basis = sum([sale.lines[place].quantity for place in places if place >= 0])
+        else:
+            basis = sum([weighing[place] for place in places])
+        by_factor[factor] = by_factor.get(factor, 0) + basis
+        for place in places:
+            weights[place] = weighing[place] * weight
+    if fixed and not any(weights):
+        for _, places in parts:
+            for place in places:
+                weights[place] = sale.lines[place].quantity if place >= 0 else 0
+    numerator, denominator = _exact(rule, by_factor, conversion)
+    points = rounded(numerator, denominator, rule.rounding)
+    if points <= 0:
+        return None
+    return Earned(index, points, numerator, denominator, sum(by_factor.values()), weights, promotions)
+
+
+_ONE = Fraction(1)
+
+
+def _factor(rule_set: RuleSet, promotions: int) -> Fraction:
+    """What promotions come to when they compound."""
+    factor = _ONE
+    if promotions:
+        for index, rule in enumerate(rule_set.rules):
+            if promotions >> index & 1 and isinstance(rule.effect, Multiply):
+                factor *= rule.effect.factor
+    return factor
+
+
+def _exact(rule: Rule, by_factor: dict[Fraction, int], conversion: Conversion) -> tuple[int, int]:
+    """The points of an award as an exact fraction, from its basis under each factor."""
+    effect = rule.effect
+    if isinstance(effect, PerMoney):
+        if effect.whole_groups:
+            return _whole_groups(effect, by_factor, conversion)
+        numerator, denominator = _times(by_factor)
+        return (
+            numerator * conversion.numerator * effect.points.numerator,
+            denominator * conversion.denominator * effect.points.denominator * effect.per,
+        )
+    if isinstance(effect, PerUnit):
+        numerator, denominator = _times(by_factor)
+        return numerator * effect.points.numerator, denominator * effect.points.denominator
+    if isinstance(effect, PerOrder):
+        (factor,) = by_factor
+        exact = effect.points * factor
+        return exact.numerator, exact.denominator
+    if isinstance(effect, Bands):
+        exact = _in_bands(effect, by_factor, conversion)
+        return exact.numerator, exact.denominator
+    return 0, 1
+
+
+def _times(by_factor: dict[Fraction, int]) -> tuple[int, int]:
+    if len(by_factor) == 1:
+        ((factor, basis),) = by_factor.items()
+        return basis * factor.numerator, factor.denominator
+    total = sum((factor * basis for factor, basis in by_factor.items()), Fraction(0))
+    return total.numerator, total.denominator
+
+
+def _whole_groups(effect: PerMoney, by_factor: dict[Fraction, int], conversion: Conversion) -> tuple[int, int]:
+    """Full groups of all that counts, and once more, for what a promotion adds, of the part that it is on."""
+    group = effect.per * conversion.denominator
+    exact = Fraction(sum(by_factor.values()) * conversion.numerator // group)
+    for factor, basis in by_factor.items():
+        if len(by_factor) == 1:
+            exact *= factor
+        else:
+            exact += (factor - 1) * (basis * conversion.numerator // group)
+    exact *= effect.points
+    return max(exact.numerator, 0), exact.denominator
+
+
+def _in_bands(effect: Bands, by_factor: dict[Fraction, int], conversion: Conversion) -> Fraction:
+    """The whole amount says the rate; promotions multiply their parts of it."""
+    basis = sum(by_factor.values())
+    if not basis:
+        return Fraction(0)
+    amount = Fraction(basis * conversion.numerator, conversion.denominator)
+    points = _marginal(effect.bands, amount) if effect.marginal else _slab(effect.bands, amount)
+    return points * sum((factor * part for factor, part in by_factor.items()), Fraction(0)) / basis
+
+
+def _slab(bands: Sequence[Band], amount: Fraction) -> Fraction:
+    for band in bands:
+        if band.up_to is None or amount <= band.up_to:
+            return amount * band.points / band.per
+    return Fraction(0)
+
+
+def _marginal(bands: Sequence[Band], amount: Fraction) -> Fraction:
+    points, below = Fraction(0), Fraction(0)
+    for band in bands:
+        upper = amount if band.up_to is None else min(amount, Fraction(band.up_to))
+        if upper > below:
+            points += (upper - below) * band.points / band.per
+            below = upper
+    return points
+
+
+class _Money:
+    """The lines' money by basis, and last shipping's; each basis computed once per order."""
+
+    __slots__ = ("_amounts", "_by_basis", "_sale")
+
+    def __init__(self, sale: Sale, amounts: Amounts) -> None:
+        self._sale = sale
+        self._amounts = amounts
+        self._by_basis: dict[tuple[bool, bool, bool], list[int]] = {}
+
+    def of(self, basis: Basis) -> list[int]:
+        """Per line the money that counts, shipping as the last."""
+        return self._of((basis.before_discounts, basis.with_tax, basis.points_paid))
+
+    def of_sale(self, basis: Basis) -> list[int]:
+        """The same whoever paid: by it fixed awards are shared over the lines."""
+        return self._of((basis.before_discounts, basis.with_tax, True))
+
+    def _of(self, kind: tuple[bool, bool, bool]) -> list[int]:
+        known = self._by_basis.get(kind)
+        if known is None:
+            known = self._by_basis[kind] = self._computed(*kind)
+        return known
+
+    def _computed(self, before_discounts: bool, with_tax: bool, points_paid: bool) -> list[int]:
+        sums = self._amounts
+        shipping = sums.shipping_payable if with_tax else sums.shipping_net
+        if not before_discounts:
+            lines = [*(sums.payable if with_tax else sums.net), shipping]
+        elif self._sale.prices_include_tax is with_tax:
+            lines = [*sums.values, shipping]
+        else:
+            sign = 1 if with_tax else -1
+            lines = [value + sign * tax for value, tax in zip(sums.values, sums.taxes, strict=True)]
+            lines.append(shipping)
+        if points_paid:
+            return lines
+        paid = [*map(sum, zip(sums.points, sums.vouchers, strict=True)), sums.shipping_points + sums.shipping_vouchers]
+        if not any(paid):
+            return lines
+        # The part that points paid is a part of the price with tax; of another measure it is the same proportion.
+        payable = [*sums.payable, sums.shipping_payable]
+        return [
+            (2 * line * (whole - part) + whole) // (2 * whole) if part else line
+            for line, part, whole in zip(lines, paid, payable, strict=True)
+        ]
+
+
+def _reaches(
+    minimum: int,
+    rule: Rule,
+    index: int,
+    masks: Sequence[tuple[int, int]],
+    money: _Money,
+    conversion: Conversion,
+) -> bool:
+    """Whether all that counts by the rule's basis and exclusions comes to its minimum."""
+    basis = money.of(rule.basis)
+    total = sum([basis[place] for place, (_, counted) in enumerate(masks) if counted >> index & 1])
+    if rule.basis.shipping:
+        total += basis[-1]
+    return total * conversion.numerator >= minimum * conversion.denominator
+
+
+def _write(verdicts: list[str], matched: int, fired: int, outranked: int, silenced: int, rule_set: RuleSet) -> None:
+    """The verdicts of the rules that matched something."""
+    for index in range(matched.bit_length()):
+        bit = 1 << index
+        if not matched & bit:
+            continue
+        if fired & bit:
+            verdicts[index] = Verdict.FIRED
+        elif silenced & bit:
+            verdicts[index] = Verdict.SILENCED
+        elif outranked & bit:
+            verdicts[index] = Verdict.OUTRANKED
+        elif rule_set.multipliers & bit:
+            verdicts[index] = Verdict.NOTHING_TO_MULTIPLY
+        else:
+            verdicts[index] = Verdict.NO_POINTS

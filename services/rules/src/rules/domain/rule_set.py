@@ -1,0 +1,233 @@
+"""A version of a shop's rules, compiled once so that an order can be evaluated in microseconds.
+
+Rules are numbered, and a set of rules is a bit mask. Which rules a line is in the scope of depends on the line's labels
+alone and is remembered per label; which of them then give on that line depends on the mask alone and is remembered
+per mask. What is left per order is arithmetic on integers.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from rules.domain.calendar import Hours, instant_of
+from rules.domain.order import Line, Sale
+from rules.domain.rule import CouponUse, Multiply, PerOrder, Rule, Specificity
+from rules.domain.verdict import Verdict
+
+REMEMBERED_LINES = 50_000
+"""Labels of lines remembered per rule set; a shop's catalogue fits, an endless one is forgotten and begun again."""
+
+
+class Combine(StrEnum):
+    """What gives on a line that several rules of equal standing match."""
+
+    MOST_SPECIFIC = "most_specific"
+    BEST_OF = "best_of"
+    SUM = "sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who gives on lines that all live rules of one mask match."""
+
+    claimants: tuple[int, ...]
+    """Rules that compete for the line; more than one only where the best or the sum is asked for."""
+    stacked: tuple[int, ...]
+    """Rules that add to it."""
+    multipliers: int
+    """Mask of the promotions that multiply it."""
+    outranked: int
+    silenced: int
+
+
+class RuleSet:
+    """Rules of one version, ready to be evaluated. Equal for everybody: keep one per shop and version."""
+
+    def __init__(
+        self, version: int, rules: Sequence[Rule], *, zone: ZoneInfo, combine: Combine = Combine.MOST_SPECIFIC
+    ) -> None:
+        self.version = version
+        self.rules = tuple(rules)
+        self.zone = zone
+        self.combine = combine
+        self.place = {rule.id: index for index, rule in enumerate(self.rules)}
+        self.asks_first_order = any(rule.conditions.first_order for rule in rules)
+        bits = [(1 << index, rule) for index, rule in enumerate(self.rules)]
+        self.multipliers = _mask(bits, lambda rule: isinstance(rule.effect, Multiply))
+        self._exclusive = _mask(bits, lambda rule: rule.exclusive)
+        self._stacked = _mask(bits, lambda rule: rule.stack or isinstance(rule.effect, PerOrder))
+        self.of_shipping = _mask(
+            bits,
+            lambda rule: (
+                rule.scope.specificity is Specificity.ORDER
+                and (rule.basis.shipping or isinstance(rule.effect, Multiply))
+            ),
+        )
+        """Rules that hold for shipping: order-wide ones whose basis has it, and order-wide promotions."""
+        self.order_wide = _mask(bits, lambda rule: rule.scope.specificity is Specificity.ORDER)
+        self.multipliers_of = tuple(
+            sum(bit for bit, promotion in bits if _multiplies(promotion, rule)) for rule in self.rules
+        )
+        """For each rule, the promotions that may multiply it."""
+        self._unwindowed = _mask(bits, lambda rule: rule.conditions.window is None)
+        self._bounds, self._open = _windows(self.rules, zone)
+        self._windowed = [index for index, rule in enumerate(self.rules) if rule.conditions.window is not None]
+        self._checks = _checks(self.rules)
+        self._needs_clock = any(rule.conditions.weekdays or rule.conditions.hours for rule in rules)
+        self.minima = tuple(
+            (index, rule.conditions.minimum) for index, rule in enumerate(self.rules) if rule.conditions.minimum
+        )
+        self._lines: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._claims: dict[int, Claim] = {}
+
+    def live(self, sale: Sale, *, first_order: bool, verdicts: list[str]) -> int:
+        """Mask of the rules whose conditions hold, minima aside; the others' verdicts are written down."""
+        mask = self._unwindowed
+        if self._bounds:
+            mask |= self._open[bisect_right(self._bounds, sale.placed_at)]
+            for index in self._windowed:
+                if not mask >> index & 1:
+                    verdicts[index] = Verdict.OUTSIDE_WINDOW
+        if self._checks:
+            clock = sale.placed_at.astimezone(self.zone) if self._needs_clock else sale.placed_at
+            for index, check in self._checks:
+                failed = check(sale, clock, first_order)
+                if failed is not None:
+                    verdicts[index] = failed
+                    mask &= ~(1 << index)
+        return mask
+
+    def masks(self, line: Line) -> tuple[int, int]:
+        """For a line: the rules that it is in the scope of, and those for which it counts at all."""
+        labels = (line.product, line.sku, line.categories, line.brand, line.tags, line.gift_card, line.reward)
+        known = self._lines.get(labels)
+        if known is None:
+            if len(self._lines) >= REMEMBERED_LINES:
+                self._lines.clear()
+            counted = scoped = 0
+            for index, rule in enumerate(self.rules):
+                if rule.counts(line):
+                    counted |= 1 << index
+                    if rule.scope.holds(line):
+                        scoped |= 1 << index
+            known = self._lines[labels] = (scoped, counted)
+        return known
+
+    def claim(self, mask: int) -> Claim:
+        """Who gives where exactly these live rules match."""
+        known = self._claims.get(mask)
+        if known is None:
+            if len(self._claims) >= REMEMBERED_LINES:
+                self._claims.clear()
+            known = self._claims[mask] = self._judge(mask)
+        return known
+
+    def _judge(self, mask: int) -> Claim:
+        earning = mask & ~self.multipliers
+        alone = self._first(earning & self._exclusive)
+        if alone is not None:
+            return Claim((alone,), (), 0, outranked=0, silenced=mask & ~(1 << alone))
+        promotions = mask & self.multipliers
+        winner = self._first(promotions & self._exclusive)
+        multipliers = promotions if winner is None else 1 << winner
+        stacked = tuple(_indices(earning & self._stacked))
+        competing = list(_indices(earning & ~self._stacked))
+        claimants = competing
+        if self.combine is Combine.MOST_SPECIFIC and competing:
+            claimants = [max(competing, key=self._standing)]
+        outranked = sum(1 << index for index in competing if index not in claimants)
+        return Claim(tuple(claimants), stacked, multipliers, outranked, silenced=promotions & ~multipliers)
+
+    def _first(self, mask: int) -> int | None:
+        """The rule with the highest priority; of equals the one that comes first."""
+        return max(_indices(mask), key=lambda index: (self.rules[index].priority, -index), default=None)
+
+    def _standing(self, index: int) -> tuple[int, int, int]:
+        rule = self.rules[index]
+        return rule.scope.specificity, rule.priority, -index
+
+
+Check = Callable[[Sale, datetime, bool], Verdict | None]
+"""`check(sale, placed_at by the shop's clock, first order) →` what fails, or None."""
+
+
+def _mask(bits: Sequence[tuple[int, Rule]], holds: Callable[[Rule], bool]) -> int:
+    return sum(bit for bit, rule in bits if holds(rule))
+
+
+def _indices(mask: int) -> list[int]:
+    return [index for index in range(mask.bit_length()) if mask >> index & 1]
+
+
+def _multiplies(promotion: Rule, rule: Rule) -> bool:
+    effect = promotion.effect
+    return isinstance(effect, Multiply) and (not effect.of or rule.id in effect.of)
+
+
+def _windows(rules: Sequence[Rule], zone: ZoneInfo) -> tuple[list[datetime], list[int]]:
+    """All windows' bounds in order, and for each stretch between them the mask of windows that are open in it."""
+    spans = []
+    for index, rule in enumerate(rules):
+        window = rule.conditions.window
+        if window is not None:
+            since = None if window.since is None else instant_of(window.since, zone)
+            until = None if window.until is None else instant_of(window.until, zone)
+            spans.append((1 << index, since, until))
+    bounds = sorted({bound for _, since, until in spans for bound in (since, until) if bound is not None})
+    stretches = [None, *bounds]
+    return bounds, [
+        sum(
+            bit
+            for bit, since, until in spans
+            if (since is None or (start is not None and since <= start))
+            and (until is None or start is None or start < until)
+        )
+        for start in stretches
+    ]
+
+
+def _checks(rules: Sequence[Rule]) -> list[tuple[int, Check]]:
+    checks: list[tuple[int, Check]] = []
+    for index, rule in enumerate(rules):
+        conditions = rule.conditions
+        if conditions.channels:
+            checks.append((index, _channel(conditions.channels)))
+        if conditions.weekdays:
+            checks.append((index, _weekday(conditions.weekdays)))
+        if conditions.hours is not None:
+            checks.append((index, _hours(conditions.hours)))
+        if conditions.coupons is not None:
+            checks.append((index, _coupons(conditions.coupons)))
+        if conditions.first_order:
+            checks.append((index, _first_order))
+    return checks
+
+
+def _channel(channels: frozenset[str]) -> Check:
+    return lambda sale, _clock, _first: None if sale.channel in channels else Verdict.WRONG_CHANNEL
+
+
+def _weekday(weekdays: frozenset[int]) -> Check:
+    return lambda _sale, clock, _first: None if clock.isoweekday() in weekdays else Verdict.WRONG_WEEKDAY
+
+
+def _hours(hours: Hours) -> Check:
+    return lambda _sale, clock, _first: None if hours.hold(clock.time()) else Verdict.WRONG_HOUR
+
+
+def _coupons(wanted: frozenset[str] | CouponUse) -> Check:
+    def check(sale: Sale, _clock: datetime, _first: bool) -> Verdict | None:
+        if isinstance(wanted, CouponUse):
+            met = bool(sale.coupons) is (wanted is CouponUse.ANY)
+        else:
+            met = not wanted.isdisjoint(sale.coupons)
+        return None if met else Verdict.COUPON_CONDITION
+
+    return check
+
+
+def _first_order(_sale: Sale, _clock: datetime, first: bool) -> Verdict | None:
+    return None if first else Verdict.NOT_FIRST_ORDER
