@@ -1,0 +1,1 @@
+"""Notifications: tells members, and their shops' systems, what happened to points, once each."""
