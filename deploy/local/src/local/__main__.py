@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import psutil
+from dotenv import dotenv_values
 
 from local import keys
 from local.paths import ROOT, SERVICES
@@ -42,12 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     token.add_argument("--client", default="developer", help="who the token speaks for")
     token.add_argument("--hours", type=float, default=24.0, help="until it ends")
     commands.add_parser("engines", help="only PostgreSQL and Kafka, in the foreground, for test runs that share them")
+    commands.add_parser("fetch", help="Kafka's jars, once; part of `make setup`")
     commands.add_parser("environment", help="print each service's variables, to run one of them by hand")
     supervise = commands.add_parser("supervise", help="what `up` leaves running")
     supervise.add_argument("--engines-only", action="store_true")
     prepare = commands.add_parser("prepare", help="databases, migrations and topics; part of `up`")
     prepare.add_argument("--engines-only", action="store_true")
     chosen = parser.parse_args(arguments)
+    for name, value in dotenv_values(ROOT / ".env").items():
+        os.environ.setdefault(name, value or "")  # the parts read their own variables from there too
     settings = LocalSettings()
     settings.var.mkdir(parents=True, exist_ok=True)
     match chosen.command:
@@ -65,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return token_for(settings, chosen.shop, chosen.scope, chosen.client, chosen.hours)
         case "engines":
             return engines(settings)
+        case "fetch":
+            # Imported here: most commands have nothing to fetch.
+            from local import kafka
+
+            kafka.fetch()
+            return 0
         case "environment":
             return environment(settings)
         case "supervise":
@@ -129,17 +140,17 @@ def status(settings: LocalSettings) -> int:
     if state is None:
         print("nothing is running; `make up` starts everything")
         return 3
-    memory = 0
+    memory, ready = 0, state["phase"] == "ready"
     print(f"{'part':<14}{'state':<10}{'pid':>8}  {'memory':>9}  {'restarts':>8}  where")
     for name, part in state["parts"].items():
         used = _memory(part["pid"])
         memory += used
-        how = "ready" if part["ready"] else "starting"
+        how = "starting" if not part["ready"] else "ready" if _is_well(part["where"], name) else "not ready"
+        ready = ready and how == "ready"
         about = f"{used >> 20:>5} MiB  {part['restarts']:>8}  {part['where']}"
         print(f"{name:<14}{how:<10}{part['pid'] or '-':>8}  {about}")
     memory += _memory(state["pid"])
     print(f"{state['phase']}; {memory >> 20} MiB in all")
-    ready = state["phase"] == "ready" and all(part["ready"] for part in state["parts"].values())
     return 0 if ready else 3
 
 
@@ -299,6 +310,16 @@ def _holder(pid: int | None) -> str:
         return f"{process.name()} (process {pid}: {' '.join(process.cmdline())[:100]})"
     except psutil.Error:
         return _HOLDERS_UNKNOWN
+
+
+def _is_well(where: str, name: str) -> bool:
+    if name not in SERVICES:
+        return True
+    try:
+        with urlopen(f"{where}/ready", timeout=3):  # noqa: S310 - an address of ours
+            return True
+    except OSError:
+        return False
 
 
 def _memory(pid: int | None) -> int:

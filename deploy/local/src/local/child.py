@@ -31,8 +31,10 @@ class Command:
     """Run as this user if we are root, for programs that refuse to be root."""
 
 
-def spawn(command: Command, *, log: IO[bytes] | int) -> "subprocess.Popen[bytes]":
-    """Start a program that is told to stop when this thread's process ends.
+def spawn(
+    command: Command, *, log: IO[bytes] | int, inherited: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a program that is told to stop when this thread's process ends; it inherits our environment by default.
 
     Must be called from a thread that lives as long as the program should: the kernel ties the two.
     """
@@ -49,7 +51,7 @@ def spawn(command: Command, *, log: IO[bytes] | int) -> "subprocess.Popen[bytes]
     ]
     return subprocess.Popen(
         [*tether, *command.argv],
-        env={**os.environ, **command.environment},
+        env={**(os.environ if inherited is None else inherited), **command.environment},
         cwd=command.directory,
         stdin=subprocess.DEVNULL,
         stdout=log,

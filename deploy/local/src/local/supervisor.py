@@ -1,6 +1,6 @@
 """Starts every part in order, keeps each one running, and ends them all: one process watches the others.
 
-It is single-threaded on purpose: the kernel ends the parts when the thread that started them ends.
+One thread starts all parts and lives as long as the process: the kernel ends the parts when that thread ends.
 """
 
 import json
@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class _Watched:
     restarts: int = 0
     restart_at: float = 0.0
     ready: bool = False
+    answers: "subprocess.Popen[bytes] | None" = None
+    """The process that was last seen to be ready; the asking thread's to set."""
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Supervisor:
         """Bring the system up and keep it up until told to stop; the exit status of the process."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._asked_to_stop)
+        threading.Thread(target=self._ask_around, name="ask-around", daemon=True).start()
         status = 0
         try:
             self._bring_up(engines_only=engines_only)
@@ -79,6 +83,15 @@ class Supervisor:
             if status == 0:
                 state_file(self.settings).unlink(missing_ok=True)
         return status
+
+    def _ask_around(self) -> None:
+        # In a thread of its own: a part that answers slowly must not delay the restart of another one.
+        while True:
+            for watched in list(self.watched.values()):
+                process = watched.process
+                if process is not None and watched.answers is not process and watched.part.ready():
+                    watched.answers = process
+            time.sleep(_EVERY_SECONDS)
 
     def _bring_up(self, *, engines_only: bool) -> None:
         self._say("starting", "keys")
@@ -155,7 +168,7 @@ class Supervisor:
                     self._start(watched.part)
             elif watched.process.poll() is not None:
                 self._ended(name, watched, now)
-            elif not watched.ready and watched.part.ready():
+            elif not watched.ready and watched.answers is watched.process:
                 watched.ready = True
                 self._save()
         if now - self._last_look_at_logs > 10:

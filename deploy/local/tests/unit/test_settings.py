@@ -1,0 +1,16 @@
+"""Ports are settings, each under a name of its own."""
+
+import pytest
+
+from local.settings import LocalSettings
+
+
+def test_every_port_has_a_setting_and_none_is_used_twice() -> None:
+    ports = LocalSettings().ports
+    assert len(set(ports.values())) == len(ports) == 11
+    assert ports["LOCAL_GATEWAY_PORT"] == 8080
+
+
+def test_a_port_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_GATEWAY_PORT", "18080")
+    assert LocalSettings().gateway_port == 18080
