@@ -291,7 +291,7 @@ def test_points_are_earned_in_the_shops_currency_at_the_stored_rate_and_rounded_
 def test_shipping_earns_by_order_wide_rules_that_say_so_and_is_doubled_with_them() -> None:
     rules = rule_set(one_per_unit(basis=Basis(shipping=True)), double())
     (award,) = evaluated(rules, order(1000, shipping=500)).earned
-    assert (award.points, award.weights) == (30, [2000, 1000])
+    assert (award.points, award.weights) == (30, [1000, 500])
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,10 @@ def test_every_rule_has_a_verdict() -> None:
         Rule("fish", PerUnit(Fraction(1)), scope=in_category("fish")),
         double("unused", of=frozenset({"fish"})),
     )
-    assert evaluated(rules, order(1000)).verdicts == "".join(
-        [Verdict.FIRED, Verdict.OUTRANKED, Verdict.NO_POINTS, Verdict.NOTHING_IN_SCOPE, Verdict.NOTHING_TO_MULTIPLY]
-    )
+    assert list(evaluated(rules, order(1000)).verdicts) == [
+        Verdict.FIRED,
+        Verdict.OUTRANKED,
+        Verdict.NO_POINTS,
+        Verdict.NOTHING_IN_SCOPE,
+        Verdict.NOTHING_TO_MULTIPLY,
+    ]

@@ -12,8 +12,8 @@ from math import lcm
 
 from rules.domain.order import SAME_CURRENCY, Amounts, Conversion, Facts, Sale
 from rules.domain.rounding import rounded
-from rules.domain.rule import Band, Bands, Basis, Multiply, PerMoney, PerOrder, PerUnit, Rule
-from rules.domain.rule_set import Claim, Combine, RuleSet
+from rules.domain.rule import Band, Bands, Basis, PerMoney, PerOrder, PerUnit, Rule
+from rules.domain.rule_set import Claim, Combine, Factor, RuleSet
 from rules.domain.verdict import Verdict
 
 
@@ -135,11 +135,11 @@ def _line_points(
     rule_set: RuleSet, index: int, place: int, multipliers: int, sale: Sale, money: "_Money", conversion: Conversion
 ) -> Fraction:
     rule = rule_set.rules[index]
-    factor = _factor(rule_set, multipliers & rule_set.multipliers_of[index])
+    factor = rule_set.factor(multipliers & rule_set.multipliers_of[index])
     if isinstance(rule.effect, PerUnit):
-        return rule.effect.points * (sale.lines[place].quantity if place >= 0 else 0) * factor
-    exact = _exact(rule, {factor: money.of(rule.basis)[place]}, conversion)
-    return Fraction(*exact)
+        quantity = sale.lines[place].quantity if place >= 0 else 0
+        return rule.effect.points * quantity * Fraction(*factor)
+    return Fraction(*_exact(rule, {factor: money.of(rule.basis)[place]}, conversion))
 
 
 def _award(
@@ -152,33 +152,31 @@ def _award(
 ) -> Earned | None:
     rule = rule_set.rules[index]
     effect = rule.effect
-    if isinstance(effect, PerOrder):
+    if type(effect) is PerOrder:
         # Only order-wide promotions that hold on all of it multiply what is no line's.
         promotions = rule_set.order_wide
         for mask, _ in parts:
             promotions &= mask
         parts = [(promotions, [place for _, places in parts for place in places])]
-    by_factor: dict[Fraction, int] = {}
-    weights = [0] * (len(sale.lines) + 1)
-    promotions = 0
-    fixed = not isinstance(effect, PerMoney | Bands)
+    fixed = type(effect) is PerOrder or type(effect) is PerUnit
     weighing = money.of_sale(rule.basis) if fixed else money.of(rule.basis)
-    factors = [_factor(rule_set, mask) for mask, _ in parts]
-    scale = lcm(*(factor.denominator for factor in factors))
-    for (mask, places), factor in zip(parts, factors, strict=True):
+    weights = [0] * (len(sale.lines) + 1)
+    by_factor: dict[Factor, int] = {}
+    promotions = 0
+    for mask, places in parts:
         promotions |= mask
-        weight = factor.numerator * (scale // factor.denominator)
-        if isinstance(effect, PerUnit):
-            basis = sum([sale.lines[place].quantity for place in places if place >= 0])
-        else:
-            basis = sum([weighing[place] for place in places])
-        by_factor[factor] = by_factor.get(factor, 0) + basis
+        basis = 0
         for place in places:
-            weights[place] = weighing[place] * weight
+            weights[place] = money_here = weighing[place]
+            basis += money_here
+        if type(effect) is PerUnit:
+            basis = sum([sale.lines[place].quantity for place in places if place >= 0])
+        factor = rule_set.factor(mask)
+        by_factor[factor] = by_factor.get(factor, 0) + basis
     if fixed and not any(weights):
-        for _, places in parts:
-            for place in places:
-                weights[place] = sale.lines[place].quantity if place >= 0 else 0
+        _weigh_by_pieces(weights, parts, sale)
+    if len(by_factor) > 1:
+        _weigh_by_factor(weights, parts, rule_set)
     numerator, denominator = _exact(rule, by_factor, conversion)
     points = rounded(numerator, denominator, rule.rounding)
     if points <= 0:
@@ -186,23 +184,26 @@ def _award(
     return Earned(index, points, numerator, denominator, sum(by_factor.values()), weights, promotions)
 
 
-_ONE = Fraction(1)
+def _weigh_by_pieces(weights: list[int], parts: list[tuple[int, list[int]]], sale: Sale) -> None:
+    """A fixed award on lines that cost nothing comes back by the pieces."""
+    for _, places in parts:
+        for place in places:
+            weights[place] = sale.lines[place].quantity if place >= 0 else 0
 
 
-def _factor(rule_set: RuleSet, promotions: int) -> Fraction:
-    """What promotions come to when they compound."""
-    factor = _ONE
-    if promotions:
-        for index, rule in enumerate(rule_set.rules):
-            if promotions >> index & 1 and isinstance(rule.effect, Multiply):
-                factor *= rule.effect.factor
-    return factor
+def _weigh_by_factor(weights: list[int], parts: list[tuple[int, list[int]]], rule_set: RuleSet) -> None:
+    """Lines under different promotions gave in different measure, and so do they when they come back."""
+    factors = [rule_set.factor(mask) for mask, _ in parts]
+    scale = lcm(*(denominator for _, denominator in factors))
+    for (_, places), (numerator, denominator) in zip(parts, factors, strict=True):
+        for place in places:
+            weights[place] *= numerator * (scale // denominator)
 
 
-def _exact(rule: Rule, by_factor: dict[Fraction, int], conversion: Conversion) -> tuple[int, int]:
+def _exact(rule: Rule, by_factor: dict[Factor, int], conversion: Conversion) -> tuple[int, int]:
     """The points of an award as an exact fraction, from its basis under each factor."""
     effect = rule.effect
-    if isinstance(effect, PerMoney):
+    if type(effect) is PerMoney:
         if effect.whole_groups:
             return _whole_groups(effect, by_factor, conversion)
         numerator, denominator = _times(by_factor)
@@ -210,48 +211,48 @@ def _exact(rule: Rule, by_factor: dict[Fraction, int], conversion: Conversion) -
             numerator * conversion.numerator * effect.points.numerator,
             denominator * conversion.denominator * effect.points.denominator * effect.per,
         )
-    if isinstance(effect, PerUnit):
+    if type(effect) is PerUnit:
         numerator, denominator = _times(by_factor)
         return numerator * effect.points.numerator, denominator * effect.points.denominator
-    if isinstance(effect, PerOrder):
-        (factor,) = by_factor
-        exact = effect.points * factor
-        return exact.numerator, exact.denominator
-    if isinstance(effect, Bands):
+    if type(effect) is PerOrder:
+        ((numerator, denominator),) = by_factor
+        return numerator * effect.points.numerator, denominator * effect.points.denominator
+    if type(effect) is Bands:
         exact = _in_bands(effect, by_factor, conversion)
         return exact.numerator, exact.denominator
     return 0, 1
 
 
-def _times(by_factor: dict[Fraction, int]) -> tuple[int, int]:
-    if len(by_factor) == 1:
-        ((factor, basis),) = by_factor.items()
-        return basis * factor.numerator, factor.denominator
-    total = sum((factor * basis for factor, basis in by_factor.items()), Fraction(0))
-    return total.numerator, total.denominator
+def _times(by_factor: dict[Factor, int]) -> tuple[int, int]:
+    """Σ basis × factor."""
+    total, common = 0, 1
+    for (numerator, denominator), basis in by_factor.items():
+        total = total * denominator + basis * numerator * common
+        common *= denominator
+    return total, common
 
 
-def _whole_groups(effect: PerMoney, by_factor: dict[Fraction, int], conversion: Conversion) -> tuple[int, int]:
+def _whole_groups(effect: PerMoney, by_factor: dict[Factor, int], conversion: Conversion) -> tuple[int, int]:
     """Full groups of all that counts, and once more, for what a promotion adds, of the part that it is on."""
     group = effect.per * conversion.denominator
     exact = Fraction(sum(by_factor.values()) * conversion.numerator // group)
     for factor, basis in by_factor.items():
         if len(by_factor) == 1:
-            exact *= factor
+            exact *= Fraction(*factor)
         else:
-            exact += (factor - 1) * (basis * conversion.numerator // group)
+            exact += (Fraction(*factor) - 1) * (basis * conversion.numerator // group)
     exact *= effect.points
     return max(exact.numerator, 0), exact.denominator
 
 
-def _in_bands(effect: Bands, by_factor: dict[Fraction, int], conversion: Conversion) -> Fraction:
+def _in_bands(effect: Bands, by_factor: dict[Factor, int], conversion: Conversion) -> Fraction:
     """The whole amount says the rate; promotions multiply their parts of it."""
     basis = sum(by_factor.values())
     if not basis:
         return Fraction(0)
     amount = Fraction(basis * conversion.numerator, conversion.denominator)
     points = _marginal(effect.bands, amount) if effect.marginal else _slab(effect.bands, amount)
-    return points * sum((factor * part for factor, part in by_factor.items()), Fraction(0)) / basis
+    return points * Fraction(*_times(by_factor)) / basis
 
 
 def _slab(bands: Sequence[Band], amount: Fraction) -> Fraction:

@@ -8,11 +8,12 @@ per mask. What is left per order is arithmetic on integers.
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from rules.domain.calendar import Hours, instant_of
+from rules.domain.calendar import Hours, Lasting, Validity, instant_of
 from rules.domain.order import Line, Sale
 from rules.domain.rule import CouponUse, Multiply, PerOrder, Rule, Specificity
 from rules.domain.verdict import Verdict
@@ -41,6 +42,10 @@ class Claim:
     """Mask of the promotions that multiply it."""
     outranked: int
     silenced: int
+
+
+Factor = tuple[int, int]
+"""What promotions come to together: numerator and denominator, in lowest terms."""
 
 
 class RuleSet:
@@ -82,6 +87,9 @@ class RuleSet:
         )
         self._lines: dict[tuple[object, ...], tuple[int, int]] = {}
         self._claims: dict[int, Claim] = {}
+        self._factors: dict[int, Factor] = {0: (1, 1)}
+        self._names: dict[int, tuple[str, ...]] = {0: ()}
+        self._ends: dict[tuple[Validity, date], datetime | None] = {}
 
     def live(self, sale: Sale, *, first_order: bool, verdicts: list[str]) -> int:
         """Mask of the rules whose conditions hold, minima aside; the others' verdicts are written down."""
@@ -124,6 +132,36 @@ class RuleSet:
                 self._claims.clear()
             known = self._claims[mask] = self._judge(mask)
         return known
+
+    def factor(self, promotions: int) -> Factor:
+        """What promotions come to when they compound."""
+        known = self._factors.get(promotions)
+        if known is None:
+            product = Fraction(1)
+            for index in _indices(promotions):
+                effect = self.rules[index].effect
+                if isinstance(effect, Multiply):
+                    product *= effect.factor
+            known = self._factors[promotions] = (product.numerator, product.denominator)
+        return known
+
+    def names(self, mask: int) -> tuple[str, ...]:
+        """The ids of a mask's rules."""
+        known = self._names.get(mask)
+        if known is None:
+            known = self._names[mask] = tuple(self.rules[index].id for index in _indices(mask))
+        return known
+
+    def expires_at(self, validity: Validity, activates_at: datetime) -> datetime | None:
+        """When points end that activate at an instant; None for never."""
+        if validity.lasting is Lasting.NEVER_ENDS:
+            return None
+        activated_on = activates_at.astimezone(self.zone).date()
+        if (validity, activated_on) not in self._ends:
+            if len(self._ends) >= REMEMBERED_LINES:
+                self._ends.clear()
+            self._ends[validity, activated_on] = validity.expires_at(activated_on, self.zone)
+        return self._ends[validity, activated_on]
 
     def _judge(self, mask: int) -> Claim:
         earning = mask & ~self.multipliers

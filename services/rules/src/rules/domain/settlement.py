@@ -147,7 +147,6 @@ def _new(target: _Target, points: int, member: str, state: State, rule_set: Rule
     activates_at = rule.grant.activates_at(target.reached_at, rule_set.zone)
     key = _key(order, state.generation, rule, keys)
     keys.add(key)
-    promotions = target.earned.promotions
     return Booked(
         key=key,
         rule=rule.id,
@@ -157,10 +156,8 @@ def _new(target: _Target, points: int, member: str, state: State, rule_set: Rule
         points=points,
         taken=0,
         activates_at=activates_at if rule.grant.after_days else None,
-        expires_at=rule.validity.expires_at(activates_at.astimezone(rule_set.zone).date(), rule_set.zone),
-        promotions=tuple(r.id for index, r in enumerate(rule_set.rules) if promotions >> index & 1)
-        if promotions
-        else (),
+        expires_at=rule_set.expires_at(rule.validity, activates_at),
+        promotions=rule_set.names(target.earned.promotions),
     )
 
 
