@@ -122,7 +122,9 @@ def authenticate(request: Request, *scopes: str) -> Caller:
     return caller
 
 
-_bearer = HTTPBearer(auto_error=False, description="A JWT signed with EdDSA; its scopes are listed with each operation.")
+_bearer = HTTPBearer(
+    auto_error=False, description="A JWT signed with EdDSA; its scopes are listed with each operation."
+)
 
 
 def _dependency(

@@ -245,7 +245,9 @@ class Worker:
         if len(live) <= 1:
             for message in live:
                 message.command = None
-                message.dead = Poison("refused_by_database", f"{type(error).__name__} {sqlstate_of(error) or ''}".strip())
+                message.dead = Poison(
+                    "refused_by_database", f"{type(error).__name__} {sqlstate_of(error) or ''}".strip()
+                )
             await self._until_applied(messages, ends, stop)
             return
         middle = len(messages) // 2
@@ -304,7 +306,9 @@ class Worker:
             if count >= self._settings.dead_letters_per_shop and shop != waiting.NO_SHOP:
                 self._log.error("shop_quarantined", shop=shop, dead_letters=count)
                 async with self._database.begin() as tx:
-                    await waiting.quarantine(tx.driver, self.consumer.name, shop, f"{count} dead letters within a minute")
+                    await waiting.quarantine(
+                        tx.driver, self.consumer.name, shop, f"{count} dead letters within a minute"
+                    )
                 self._recent_dead = deque(entry for entry in self._recent_dead if entry[1] != shop)
                 self._recent_quarantines.append(now)
         while self._recent_quarantines and self._recent_quarantines[0] < now - DEAD_LETTER_WINDOW_SECONDS:
@@ -416,5 +420,3 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
     except TimeoutError:
         pass
-
-

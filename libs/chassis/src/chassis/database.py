@@ -160,7 +160,9 @@ class Database:
 async def driver_of(conn: AsyncConnection) -> asyncpg.Connection:
     """The driver's connection, proven to be inside the transaction."""
     driver: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
-    assert driver.is_in_transaction(), "the driver's connection is outside the transaction: its writes would not roll back"
+    assert driver.is_in_transaction(), (
+        "the driver's connection is outside the transaction: its writes would not roll back"
+    )
     return driver
 
 
@@ -195,7 +197,9 @@ def is_transient(error: BaseException) -> bool:
         return error.connection_invalidated or isinstance(error.orig, OSError | asyncpg.InterfaceError)
     from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-    return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | PoolTimeout)
+    return isinstance(
+        error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | PoolTimeout
+    )
 
 
 def is_bad_data(error: BaseException) -> bool:

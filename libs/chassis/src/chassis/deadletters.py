@@ -20,7 +20,7 @@ async def store(driver: asyncpg.Connection, consumer: str, dead: Sequence[Messag
         return
     await driver.execute(
         "INSERT INTO dead_letter"
-        " (consumer, topic, partition, \"offset\", key, headers, value, id, shop, code, detail, received_at)"
+        ' (consumer, topic, partition, "offset", key, headers, value, id, shop, code, detail, received_at)'
         " SELECT $1, d.*, clock_timestamp() FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::text[],"
         " $7::bytea[], $8::uuid[], $9::text[], $10::text[], $11::text[]) AS d ON CONFLICT DO NOTHING",
         consumer,
@@ -37,7 +37,7 @@ async def store(driver: asyncpg.Connection, consumer: str, dead: Sequence[Messag
 async def page(driver: asyncpg.Connection, shop: str, *, after: str | None, limit: int) -> list[dict[str, Any]]:
     """A shop's dead letters, newest first, behind the id `after`."""
     rows = await driver.fetch(
-        "SELECT id::text, consumer, topic, partition, \"offset\", code, detail, received_at, replayed_at,"
+        'SELECT id::text, consumer, topic, partition, "offset", code, detail, received_at, replayed_at,'
         " encode(value, 'base64') AS value FROM dead_letter"
         " WHERE shop = $1 AND ($2::uuid IS NULL OR id < $2::uuid) ORDER BY id DESC LIMIT $3",
         shop,
@@ -50,7 +50,7 @@ async def page(driver: asyncpg.Connection, shop: str, *, after: str | None, limi
 async def take(driver: asyncpg.Connection, shop: str, letter_id: str) -> asyncpg.Record | None:
     """Lock one dead letter for a replay; None when the shop has none of that id."""
     row: asyncpg.Record | None = await driver.fetchrow(
-        "SELECT consumer, topic, partition, \"offset\", key, headers, value, replayed_at FROM dead_letter"
+        'SELECT consumer, topic, partition, "offset", key, headers, value, replayed_at FROM dead_letter'
         " WHERE shop = $1 AND id = $2::uuid FOR UPDATE",
         shop,
         letter_id,

@@ -38,9 +38,7 @@ async def begin_at(driver: asyncpg.Connection, consumer: str, starts: Mapping[Pa
     )
 
 
-async def advance(
-    driver: asyncpg.Connection, consumer: str, moves: Mapping[Partition, tuple[int, int]]
-) -> None:
+async def advance(driver: asyncpg.Connection, consumer: str, moves: Mapping[Partition, tuple[int, int]]) -> None:
     """Move positions from what this owner last knew to what comes next, or raise `Superseded` and let all roll back."""
     ordered = sorted(moves.items())  # one order for all owners: two of them cannot wait for each other
     status = await driver.execute(

@@ -69,7 +69,9 @@ def _probes() -> APIRouter:
     @router.get("/ready")
     async def ready(request: Request) -> Response:
         faults = await request.app.state.runtime.faults()
-        return JSONResponse({"status": "ready" if not faults else "not ready", "faults": faults}, 503 if faults else 200)
+        return JSONResponse(
+            {"status": "ready" if not faults else "not ready", "faults": faults}, 503 if faults else 200
+        )
 
     @router.get("/metrics")
     async def metrics() -> Response:

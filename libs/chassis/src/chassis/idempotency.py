@@ -79,4 +79,6 @@ async def content_hash(request: Request) -> bytes:
         body = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":")).encode() if body else b""
     except ValueError:
         pass
-    return hashlib.sha256(b"\n".join([request.method.encode(), str(request.url.path).encode(), request.url.query.encode(), body])).digest()
+    return hashlib.sha256(
+        b"\n".join([request.method.encode(), str(request.url.path).encode(), request.url.query.encode(), body])
+    ).digest()

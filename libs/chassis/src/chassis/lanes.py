@@ -27,7 +27,9 @@ async def take(driver: asyncpg.Connection, lanes: Iterable[int]) -> tuple[int, .
     ordered = sorted(set(lanes))
     if ordered:
         await driver.execute(
-            "SELECT pg_advisory_xact_lock($1, lane) FROM (SELECT unnest($2::int[]) AS lane) AS wanted", LANE_LOCK, ordered
+            "SELECT pg_advisory_xact_lock($1, lane) FROM (SELECT unnest($2::int[]) AS lane) AS wanted",
+            LANE_LOCK,
+            ordered,
         )
     return tuple(ordered)
 

@@ -166,5 +166,3 @@ def columns_of(raws: Sequence[Raw]) -> list[list[Any]]:
         [headers_to_json(raw.headers) for raw in raws],
         [raw.value for raw in raws],
     ]
-
-

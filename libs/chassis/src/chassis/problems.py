@@ -23,7 +23,9 @@ RETRY_AFTER_SECONDS = 1
 class Problem(Exception):
     """A refusal that HTTP itself is the reason for; business refusals are the domain's own exceptions."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **facts: Any) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **facts: Any
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
@@ -37,7 +39,11 @@ class Overloaded(Exception):
 
 
 def problem_response(
-    status: int, code: str, detail: str, facts: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    facts: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The document. `facts` become members of their own."""
     body = {
@@ -74,12 +80,15 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         faults = [
-            {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in error.errors()
+            {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])}
+            for fault in error.errors()
         ]
         malformed = any(fault["type"] == "json_invalid" for fault in error.errors())
         if malformed:
             return problem_response(400, "malformed_json", "the body is not JSON")
-        return problem_response(422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults})
+        return problem_response(
+            422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
+        )
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -91,7 +100,9 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
             return problem_response(429, "overloaded", "too many requests at once", headers=_retry_after())
         if is_transient(error):
             return problem_response(503, "unavailable", "try again shortly", headers=_retry_after())
-        return problem_response(500, "internal_error", "a fault of ours; it has been recorded", {"trace": current_traceparent()})
+        return problem_response(
+            500, "internal_error", "a fault of ours; it has been recorded", {"trace": current_traceparent()}
+        )
 
     for kind in problems:
         app.add_exception_handler(kind, domain)

@@ -22,7 +22,9 @@ class ServiceSettings(BaseSettings):
     )
     statement_timeout_seconds: float = Field(default=30, gt=0, description="A batch takes under 1 s; 30 means stuck.")
     lock_timeout_seconds: float = Field(
-        default=10, gt=0, description="Waiting for a lane or a row; longer than any batch, shorter than a poll interval."
+        default=10,
+        gt=0,
+        description="Waiting for a lane or a row; longer than any batch, shorter than a poll interval.",
     )
     transaction_timeout_seconds: float = Field(default=60, gt=0, description="No transaction may outlive its caller.")
     retry_seconds: float = Field(
@@ -37,10 +39,14 @@ class ServiceSettings(BaseSettings):
         "partitions back at once; without it they wait for the session to time out.",
     )
     session_timeout_ms: int = Field(
-        default=10_000, ge=1_000, description="After this silence a worker's partitions go to others; over GC and I/O stalls."
+        default=10_000,
+        ge=1_000,
+        description="After this silence a worker's partitions go to others; over GC and I/O stalls.",
     )
     batch_size: int = Field(
-        default=1_000, ge=1, description="Messages per transaction at most: where the rate stops growing, and under 1 s."
+        default=1_000,
+        ge=1,
+        description="Messages per transaction at most: where the rate stops growing, and under 1 s.",
     )
     dead_letters_per_shop: int = Field(
         default=100, ge=1, description="Dead letters of one shop within a minute before the shop is quarantined."
@@ -48,17 +54,23 @@ class ServiceSettings(BaseSettings):
     dead_letter_shops: int = Field(
         default=5, ge=1, description="Shops quarantined within a minute before the consumer stops: the fault is ours."
     )
-    dead_letter_days: int = Field(default=30, ge=1, description="Days that raw dead letters are kept; they may hold anything.")
+    dead_letter_days: int = Field(
+        default=30, ge=1, description="Days that raw dead letters are kept; they may hold anything."
+    )
 
     # -- relay
     relay_lease_seconds: float = Field(
-        default=5, gt=0, description="A silent relay loses the lead after this; over a long GC pause, short for readers."
+        default=5,
+        gt=0,
+        description="A silent relay loses the lead after this; over a long GC pause, short for readers.",
     )
     relay_batch_size: int = Field(default=2_000, ge=1, description="Rows per lane and round.")
     relay_idle_ms: int = Field(
         default=250, ge=1, description="Longest pause between looks when idle; writers in this process wake it at once."
     )
-    outbox_keep_seconds: float = Field(default=600, ge=0, description="Sent rows stay so long, for whoever investigates.")
+    outbox_keep_seconds: float = Field(
+        default=600, ge=0, description="Sent rows stay so long, for whoever investigates."
+    )
 
     # -- HTTP
     http_host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -69,7 +81,9 @@ class ServiceSettings(BaseSettings):
     http_body_bytes: int = Field(default=1_048_576, ge=1_024, description="A larger body is answered 413.")
 
     # -- tokens
-    jwks_file: Path = Field(description="The issuer's public keys, a JWKS document; read again when an unknown key is named.")
+    jwks_file: Path = Field(
+        description="The issuer's public keys, a JWKS document; read again when an unknown key is named."
+    )
     token_issuer: str = Field(default="accrual-local", description="`iss` that tokens must carry.")
     token_audience: str = Field(default="accrual", description="`aud` that tokens must carry.")
 

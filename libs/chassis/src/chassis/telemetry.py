@@ -28,7 +28,9 @@ CONSUMER_LAG = Gauge("accrual_consumer_lag_messages", "Messages behind the end o
 CONSUMER_STOPPED = Gauge("accrual_consumer_stopped", "1 while a consumer has stopped and needs a person.", ["consumer"])
 DEAD_LETTERS = Counter("accrual_dead_letters_total", "Messages sent to the dead letters.", ["consumer", "code"])
 DEAD_LETTERS_WAITING = Gauge("accrual_dead_letters_waiting", "Dead letters not replayed yet.", ["consumer"])
-DEAD_LETTER_AGE = Gauge("accrual_dead_letter_age_seconds", "Age of the oldest dead letter not replayed yet.", ["consumer"])
+DEAD_LETTER_AGE = Gauge(
+    "accrual_dead_letter_age_seconds", "Age of the oldest dead letter not replayed yet.", ["consumer"]
+)
 WAITING = Gauge("accrual_waiting_messages", "Messages that wait for their shop.", ["consumer"])
 WAITING_AGE = Gauge("accrual_waiting_age_seconds", "Age of the oldest waiting message.", ["consumer"])
 RELAY_LAG = Gauge("accrual_relay_lag_rows", "Rows recorded and not yet sent.")
@@ -51,7 +53,9 @@ def set_up(name: str, settings: ServiceSettings) -> None:
     """Configure logging for the process and, where an endpoint is given, tracing."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -41,7 +41,7 @@ async def lock(driver: asyncpg.Connection, consumer: str, shops: Iterable[str]) 
 async def join(driver: asyncpg.Connection, consumer: str, messages: Sequence[Message]) -> None:
     """Append messages to their shops' queues."""
     await driver.execute(
-        "INSERT INTO waiting (consumer, topic, partition, \"offset\", key, headers, value, shop, received_at)"
+        'INSERT INTO waiting (consumer, topic, partition, "offset", key, headers, value, shop, received_at)'
         " SELECT $1, w.*, clock_timestamp() FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::text[],"
         " $7::bytea[], $8::text[]) AS w ON CONFLICT DO NOTHING",
         consumer,
@@ -63,7 +63,7 @@ async def shops_with_queue(driver: asyncpg.Connection, consumer: str) -> list[st
 async def first(driver: asyncpg.Connection, consumer: str, shop: str, limit: int) -> list[tuple[int, Raw]]:
     """The head of a shop's queue, in order of arrival: place in the queue and record."""
     rows = await driver.fetch(
-        "SELECT place, topic, partition, \"offset\", key, headers, value FROM waiting"
+        'SELECT place, topic, partition, "offset", key, headers, value FROM waiting'
         " WHERE consumer = $1 AND shop = $2 ORDER BY place LIMIT $3",
         consumer,
         shop,

@@ -129,7 +129,7 @@ async def test_what_can_never_work_goes_to_the_dead_letters_with_its_bytes_and_t
         await probe.send(producer, encode(activity(6)), headers={"broken": b"\xff\x00"})
     async with probe.running():
         await wait_until(lambda: _applied(probe, 10))
-    letters = await probe.query("SELECT code, value FROM dead_letter ORDER BY \"offset\", topic")
+    letters = await probe.query('SELECT code, value FROM dead_letter ORDER BY "offset", topic')
     assert sorted(code for code, _ in letters) == [
         "malformed", "malformed", "malformed", "malformed", "type_missing", "type_unknown", "unmappable", "unusable",
         "wrong_shop",
