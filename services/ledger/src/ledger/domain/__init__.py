@@ -8,7 +8,6 @@ from ledger.domain.books import (
     Lot,
     Policy,
     Shortfall,
-    ShortfallKind,
     ShortfallPolicy,
     SpendRecord,
     State,
@@ -55,6 +54,6 @@ __all__ = [
     "DatesOutOfOrder", "Debit", "Decision", "Entry", "GiveBack", "Hold", "HoldExists", "HoldId", "HoldNotFound",
     "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError", "Lot", "LotChange",
     "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal", "Release", "Result", "Revoke",
-    "Shortfall", "ShortfallKind", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State", "TotalExceedsAward",
+    "Shortfall", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State", "TotalExceedsAward",
     "Use", "decide", "settle_due",
 ]  # fmt: skip

@@ -83,7 +83,7 @@ class HoldState(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class HoldRecord:
-    """An amount reserved for a checkout. It reserves no lots: those are consumed at capture, so a capture never fails."""
+    """An amount reserved for a checkout, not lots: capture consumes those when it happens, and never fails."""
 
     account: "Account" = field(repr=False)
     hold: str
@@ -151,21 +151,14 @@ class SpendRecord:
         return SpendId(self.account.key.shop, self.checkout, self.generation)
 
 
-class ShortfallKind(StrEnum):
-    """What covers points that could not be taken."""
-
-    HELD = "held"
-    """They are held: taken when a hold ends without capture, before anything is freed. Not booked yet."""
-    DEBT = "debt"
-    WRITE_OFF = "write_off"
-
-
 @dataclass(slots=True, kw_only=True)
 class Shortfall:
-    """Points that one posting (a revoke or a spend) should have taken and could not. One row per posting and kind."""
+    """Points that one posting (a revoke or a spend) should have taken and could not: one row per such posting.
+
+    What is still missing is held, owed or written off; a row with none of the three is settled.
+    """
 
     account: "Account" = field(repr=False)
-    kind: ShortfallKind
     source: str
     key: str
     """The posting that missed them."""
@@ -173,14 +166,18 @@ class Shortfall:
     cause: str
     spend: SpendId | None
     """Of a spend: which; None for a take-back."""
-    award: str | None
-    """Of a take-back: the award's key."""
+    lot: int | None
+    """Of a take-back: the award's lot."""
     since: datetime
     since_seq: int
     """With `since` its age: the oldest cause is repaid first."""
-    amount: int
+    missed: int = 0
     """Points that were missed in all."""
-    outstanding: int
+    held: int = 0
+    """Missed because they are held; not booked before a hold ends: taken then, before anything is freed."""
+    owed: int = 0
+    """Σ over an account's rows = −debt."""
+    written_off: int = 0
     fresh: bool = False
     changed: bool = False
 
@@ -232,13 +229,14 @@ class State:
 
     - the account itself (a zero one with `fresh=True` if it is not stored yet). That is enough when it is only credited
       (award, credit), owes nothing and `next_due_at` has not passed. Else also:
-    - its lots with something remaining; its open holds; its shortfalls with something outstanding;
-    - the lots of the awards that revokes name, whatever remains; the holds that postings name, whatever their state;
-    - the spends that postings name, and all spends of the orders of those spends, of those awards, and of the outstanding
-      shortfalls; with each spend the lots that it used, whatever remains.
+    - its lots with something remaining; its open holds; its shortfalls with something held, owed or written off;
+    - the lots of the awards that revokes name, whatever remains;
+    - the holds that postings name, whatever their state;
+    - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
+      orders of those spends, of those awards, and of the shortfalls; with each spend the lots that it used.
 
     And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that revokes name;
-    what is parked for the awards and spends among them.
+    what is parked for the awards and spends among them, with its outcomes, as if it were among the postings.
     """
 
     policies: Mapping[str, Policy]

@@ -27,14 +27,13 @@ class LotChange(NamedTuple):
 class Entry:
     """One movement: a posting's (or a due date's) whole effect on one account. Its changes sum to zero.
 
-    Never changed after it is made. Every field is hashed except `account.id`, `hash` and what names the place in the log.
+    Never changed after it is made. What is hashed of it is in `hashing`.
     """
 
     account: Account
     seq: int
     kind: str
-    """award, credit, debit, revoke, hold, capture, release, spend, give_back; and what falls due: activate, time_out (of a
-    hold), expire."""
+    """The posting's; or of what fell due: activate, time_out (of a hold), expire."""
     at: datetime
     """When it took effect; never before the account's last entry."""
     recorded_at: datetime
@@ -66,7 +65,7 @@ class Entry:
     lots: tuple[LotChange, ...]
     """Lots opened or used, in the order of use."""
     shortfall: int
-    """Points that could not be taken: written off or owed. Negative when a return cancels a shortfall, or a debt is repaid."""
+    """Points that could not be taken: written off or owed."""
     difference: int
     """Of a spend that captured a hold: tender less hold."""
     previous_hash: bytes
@@ -106,14 +105,15 @@ class Outcome:
     content_hash: bytes
     result: Result
     first_seq: int = 0
-    """First and last entry that it caused (repayments, releases and expiries at once included); 0 where there is none."""
+    """First and last entry that it caused (what it freed and expired at once included); 0 where there is none."""
     last_seq: int = 0
     error: LedgerError | None = None
     """Of a refusal or a conflict: code and facts."""
     facts: Mapping[str, int] = field(default_factory=dict)
-    """What else the asker wants to know: `amount` of a hold; `captured`, `released`, `expiring`; of a take-back `taken`,
-    `waiting` (held), `missing` (written off or owed); of a spend `missing`, `difference`, `hold_over` (1: its hold had ended,
-    or it had none); of a return `returned`, `expired`, `cancelled`."""
+    """What else the asker wants to know: of a hold its `amount`; of its end `captured`, `released`, `expiring`; of a
+    take-back `taken`, `held` (waits for a hold's end), `missing` (written off or owed); of a spend `missing`,
+    `difference`, `hold_over` (1: it had no hold, or one that had ended); of a return `returned`, `expired`,
+    `cancelled`."""
     repeated: bool = False
     """Asked before."""
 

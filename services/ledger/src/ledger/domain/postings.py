@@ -41,8 +41,8 @@ class HoldId(NamedTuple):
     hold: str
 
 
-# Postings and the records of the books are plain slotted classes, not frozen ones: making a frozen one costs three times
-# as much, and thousands are made per batch. Nobody changes a posting once it is made.
+# Postings and the records of the books are plain slotted classes: making a frozen one costs three times as much, and
+# thousands are made per batch. Nobody changes a posting once it is made.
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,9 +60,9 @@ class Posting:
     order: str | None = None
     """The order behind it, if any: shortfalls are kept by order. Nothing of its lines is known here."""
     cause: str = NO_CAUSE
-    """Rule, version, operator, reason … as canonical JSON (sorted keys, no spaces, no nulls); shown, hashed, never read."""
+    """Rule, version, operator, reason … as canonical JSON (sorted keys, no spaces, no nulls); hashed, not read."""
     memo_commitment: bytes | None = None
-    """Salted SHA-256 of an operator's memo (`hashing.memo_commitment`); not part of the content, since its salt is drawn anew."""
+    """Salted hash of an operator's memo (`memo_commitment`); not part of the content: its salt is drawn anew."""
 
     @property
     def id(self) -> PostingId:
@@ -157,6 +157,11 @@ class Capture(Posting):
     @property
     def hold_id(self) -> HoldId:
         return HoldId(self.shop, self.hold)
+
+    @property
+    def spend_id(self) -> SpendId:
+        """What is captured can be given back: as the spend of a checkout of the hold's id, generation 1."""
+        return SpendId(self.shop, self.hold, 1)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,0 +1,116 @@
+"""Which lots are consumed: the order of consumption, what a hold may still reach, and what an ended lot must keep."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from ledger.domain.books import Account, HoldRecord, Lot
+from ledger.domain.journal import BY_TIME, EXPIRED, BrokenBooks, Journal, Origin
+from ledger.domain.outcomes import LotChange
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def consumption_order(lot: Lot) -> tuple[int, datetime, datetime, int]:
+    """Priority, then soonest expiry with never last, then oldest activation, then the lot opened first."""
+    return lot.priority, lot.expires_at or _NEVER, lot.activates_at, lot.number
+
+
+def live_lots(account: Account) -> list[Lot]:
+    """What debits may use, in consumption order: nothing pending, nothing ended."""
+    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending and not lot.ended]
+    lots.sort(key=consumption_order)
+    return lots
+
+
+def own_first(lots: Iterable[Lot], *, own: int | None, order: str | None) -> list[Lot]:
+    """For take-backs: the award's own lot, then the order's, then all others, each in consumption order."""
+    return sorted(
+        lots,
+        key=lambda lot: (
+            lot.number != own,
+            order is None or lot.order != order,
+            *consumption_order(lot),
+        ),
+    )
+
+
+def draw(journal: Journal, amount: int, lots: Iterable[Lot], limits: dict[int, int] | None = None) -> list[LotChange]:
+    """Take an amount from lots in the order given, of each at most its limit."""
+    changes = []
+    for lot in lots:
+        if amount == 0:
+            break
+        limit = lot.remaining if limits is None else limits[lot.number]
+        if limit > 0:
+            taken = min(limit, amount)
+            if limits is not None:
+                limits[lot.number] -= taken
+            changes.append(journal.move(lot, -taken))
+            amount -= taken
+    if amount:
+        raise BrokenBooks(f"{amount} points are not in the lots")
+    return changes
+
+
+def expire(journal: Journal, lot: Lot, points: int, *, at: datetime) -> None:
+    """Points of an ended lot are gone."""
+    journal.enter(
+        lot.account,
+        "expire",
+        Origin(BY_TIME, lot.key, lot.order),
+        at=at,
+        available=-points,
+        system=((EXPIRED, points),),
+        lots=[journal.move(lot, -points)],
+    )
+
+
+def may_use(hold: HoldRecord, lot: Lot) -> bool:
+    """An ended lot serves only holds placed before its end."""
+    return lot.expires_at is None or hold.placed_at < lot.expires_at
+
+
+def _newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
+    """Who was placed later may use fewer of the ended lots: served first, nobody goes short."""
+    return sorted(holds, key=lambda hold: (hold.placed_at, hold.number), reverse=True)
+
+
+def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int]]:
+    """The lots that ending a hold may consume, in consumption order, and how much of each.
+
+    As long as no lot has ended that is all of the lots. Beside ended lots, what holds placed later could not do without
+    is set aside, from the back of the order: a capture never fails for lack of points, whoever comes first.
+    """
+    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending]
+    lots.sort(key=consumption_order)
+    limits = {lot.number: lot.remaining for lot in lots}
+    if any(lot.ended for lot in lots):
+        for later in _newest_first(account.holds.values()):
+            if (later.placed_at, later.number) <= (hold.placed_at, hold.number):
+                break
+            needed = later.amount
+            for lot in reversed(lots):
+                if needed and may_use(later, lot):
+                    aside = min(limits[lot.number], needed)
+                    limits[lot.number] -= aside
+                    needed -= aside
+    return [lot for lot in lots if may_use(hold, lot)], limits
+
+
+def left_by_holds(account: Account) -> dict[int, int]:
+    """What the open holds, allocated now in consumption order, would leave of each lot.
+
+    An ended lot loses exactly that: at its end, and again whenever a hold ends that it was kept for.
+    """
+    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending]
+    lots.sort(key=consumption_order)
+    left = {lot.number: lot.remaining for lot in lots}
+    for hold in _newest_first(account.holds.values()):
+        needed = hold.amount
+        for lot in lots:
+            if needed and may_use(hold, lot):
+                used = min(left[lot.number], needed)
+                left[lot.number] -= used
+                needed -= used
+    return left
