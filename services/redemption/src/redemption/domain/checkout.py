@@ -1,7 +1,11 @@
 """The life of a checkout's points: intended, held, then captured, released or expired."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 
 class State(StrEnum):
@@ -27,3 +31,65 @@ LIVE: Final = frozenset({State.INTENDED, State.HELD, State.RELEASING, State.CAPT
 
 UNFINISHED: Final = frozenset({State.INTENDED, State.RELEASING})
 """States that wait for the ledger's answer."""
+
+RESERVED: Final = frozenset({State.INTENDED, State.HELD, State.RELEASING})
+"""States in which the ledger may be holding points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """One attempt to hold points for a checkout."""
+
+    id: UUID
+    shop: str
+    checkout: str
+    client: str
+    idempotency_key: str
+    content_hash: bytes
+    member: str
+    channel: str
+    currency: str
+    points: int
+    worth: int
+    settings_revision: int
+    cart: Mapping[str, Any]
+    state: State
+    hold: UUID
+    expires_at: datetime
+    created_at: datetime
+    changed_at: datetime
+    problem: Mapping[str, Any] | None = None
+    order_id: str | None = None
+    is_late: bool = False
+    answer: str | None = None
+    """The first answer, as it was given; the same key and content gets it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the ledger has done so far for the orders that name a checkout."""
+
+    captured: int = 0
+    returned: int = 0
+    shortfall: int = 0
+    difference: int = 0
+
+
+AFTER_ENTRY: Final[Mapping[str, State]] = {
+    "hold": State.HELD,
+    "release": State.RELEASED,
+    "time_out": State.EXPIRED,
+    "capture": State.CAPTURED,
+    "spend": State.CAPTURED,
+}
+"""How a checkout stands after an entry of the ledger that concerns its hold."""
+
+
+def after_entry(state: State, kind: str) -> State:
+    """The state after an entry. A hold that is seen again never opens what is closed; a payment always counts."""
+    told = AFTER_ENTRY.get(kind)
+    if told is None or state is State.CAPTURED:
+        return state
+    if told is State.HELD:
+        return State.HELD if state is State.INTENDED else state
+    return told

@@ -1,0 +1,88 @@
+"""What events ask of redemption: {event type: command}."""
+
+from typing import Final
+
+from chassis import Consumer, Poison, Received
+from contracts import topics
+from contracts.ledger import PointsChanged, PostingRefused
+from contracts.orders import (
+    Order,
+    OrderCancelled,
+    OrderChanged,
+    OrderFulfilled,
+    OrderPaid,
+    OrderPlaced,
+    OrderRefunded,
+)
+from contracts.programmes import ProgrammeChanged
+from redemption import store
+from redemption.domain.checkout import AFTER_ENTRY
+from redemption.store import Programme
+from redemption.usecases import entries, orders, terms
+from redemption.usecases.entries import FollowEntry, FollowRefusal
+from redemption.usecases.orders import SOURCE, SettleOrder
+
+OF_INTEREST: Final = frozenset({*AFTER_ENTRY, "give_back"})
+"""Kinds of entries that holds and spends live by; awards and the like are none of redemption's business."""
+
+
+def settle_order(order: Order, received: Received) -> SettleOrder | None:
+    """Every order event carries the whole order; its type only says why it was sent. Test orders move nothing."""
+    if order.test:
+        return None
+    if any(refund.currency not in (None, order.currency) for refund in order.refunds):
+        raise Poison("foreign_refund", "a refund is in another currency than its order")
+    return SettleOrder(order, received.traceparent)
+
+
+def follow_programme(event: ProgrammeChanged, _received: Received) -> Programme:
+    """A shop's programme as it now is."""
+    return Programme(event.shop, event.revision, event.on, event.currency, event.hold_minutes)
+
+
+def follow_entry(event: PointsChanged, _received: Received) -> FollowEntry | None:
+    """An entry about a hold, or about a spend of ours."""
+    if event.kind not in OF_INTEREST or (event.hold is None and event.source != SOURCE):
+        return None
+    return FollowEntry(
+        shop=event.shop,
+        kind=event.kind,
+        posting=event.posting if event.source == SOURCE else "",
+        hold=event.hold,
+        epoch=event.epoch,
+        seq=event.seq,
+        debited=-(event.changes.available + event.changes.held),
+        shortfall=event.shortfall,
+    )
+
+
+def follow_refusal(event: PostingRefused, _received: Received) -> FollowRefusal | None:
+    """A refusal of something that we asked for over Kafka; those of HTTP calls were answered there."""
+    if event.source != SOURCE or event.kind not in ("spend", "give_back"):
+        return None
+    return FollowRefusal(event.shop, event.posting, event.code, event.detail)
+
+
+CONSUMERS: Final = (
+    Consumer(
+        name="programmes",
+        topic=topics.PROGRAMMES,
+        commands={ProgrammeChanged: follow_programme},
+        usecase=terms.follow_programmes,
+    ),
+    Consumer(
+        name="orders",
+        topic=topics.ORDERS,
+        commands=dict.fromkeys(
+            (OrderPlaced, OrderPaid, OrderFulfilled, OrderChanged, OrderCancelled, OrderRefunded), settle_order
+        ),
+        usecase=orders.settle,
+        known=store.known_shops,
+    ),
+    Consumer(
+        name="ledger",
+        topic=topics.LEDGER,
+        commands={PointsChanged: follow_entry, PostingRefused: follow_refusal},
+        usecase=entries.follow,
+    ),
+)

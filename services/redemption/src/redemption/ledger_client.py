@@ -1,0 +1,104 @@
+"""What redemption asks of the ledger over HTTP: what a member has, to hold points, and to free them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import structlog
+
+from chassis.client import Client, Unreachable
+from redemption.domain.checkout import Checkout, State
+from redemption.domain.errors import LedgerUnavailable
+from redemption.domain.quote import Balance
+
+STATE_OF: Final[Mapping[str, State]] = {
+    "open": State.HELD,
+    "captured": State.CAPTURED,
+    "released": State.RELEASED,
+    "expired": State.EXPIRED,
+}
+"""The ledger's words for a hold, in ours."""
+
+ALREADY_THERE: Final = frozenset({200, 201})
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAnswer:
+    """How a hold stands, or the problem with which the ledger refused it."""
+
+    state: State
+    problem: Mapping[str, Any] | None = None
+
+    @property
+    def code(self) -> str | None:
+        return self.problem.get("code") if self.problem else None
+
+
+class LedgerClient:
+    """Calls the ledger. Writes carry keys derived from the checkout, so each may be repeated."""
+
+    def __init__(self, url: str, token_file: Path) -> None:
+        self._client = Client(url, token_file)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def balance(self, shop: str, member: str) -> Balance:
+        """What a member may use now."""
+        answer = await self._call("GET", f"/v1/shops/{_part(shop)}/members/{_part(member)}/balances")
+        if answer.status_code == 404:
+            return Balance(available=0)  # the ledger has not heard of the shop yet, so nobody has points there
+        balances = answer.json()["balances"]
+        return Balance(available=sum(balance["available"] for balance in balances if balance["asset"] == "points"))
+
+    async def hold(self, checkout: Checkout) -> HoldAnswer:
+        """Reserve the checkout's points, exactly as many as intended."""
+        answer = await self._call(
+            "POST",
+            f"/v1/shops/{_part(checkout.shop)}/holds",
+            key=f"{checkout.hold}/hold",
+            json={
+                "hold": str(checkout.hold),
+                "member": checkout.member,
+                "amount": checkout.points,
+                "expires_at": checkout.expires_at.isoformat(),
+            },
+        )
+        if answer.status_code in ALREADY_THERE:
+            return HoldAnswer(STATE_OF[answer.json()["state"]])
+        return HoldAnswer(State.REFUSED, answer.json())
+
+    async def release(self, checkout: Checkout) -> HoldAnswer:
+        """Free the checkout's points. A hold that has ended already is an answer, not a fault."""
+        answer = await self._call(
+            "POST",
+            f"/v1/shops/{_part(checkout.shop)}/holds/{checkout.hold}/release",
+            key=f"{checkout.hold}/release",
+            json={},
+        )
+        body = answer.json()
+        if answer.status_code in ALREADY_THERE or body.get("code") == "hold_not_open":
+            return HoldAnswer(STATE_OF.get(body.get("state"), State.RELEASED))
+        return HoldAnswer(State.RELEASED, body)  # the ledger knows no such hold: nothing is reserved
+
+    async def _call(self, method: str, path: str, *, key: str | None = None, json: Any = None) -> Any:
+        headers = {"Idempotency-Key": key} if key else None
+        try:
+            answer = await self._client.call(method, path, json=json, headers=headers)
+        except Unreachable as error:
+            structlog.get_logger().warning("ledger_unavailable", error=str(error))
+            raise LedgerUnavailable from error
+        if answer.status_code in (403, 405, 422):  # our own fault, not the member's: the token or the contract
+            structlog.get_logger().error(
+                "ledger_refuses_us", path=path, status=answer.status_code, body=answer.text[:500]
+            )
+            raise LedgerUnavailable
+        return answer
+
+
+def _part(value: str) -> str:
+    """A path segment."""
+    return quote(value, safe="")

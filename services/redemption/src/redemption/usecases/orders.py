@@ -1,0 +1,339 @@
+"""What orders do to points: spent when paid, given back on refund or cancellation, freed when called off unpaid."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import structlog
+
+from chassis import Outcome, Poison, Transaction
+from contracts import decode, encode
+from contracts.amounts import amounts
+from contracts.event import MAX_POINTS
+from contracts.life import Stage, current_refunds, generation, is_cancelled, merge, same_sale, stage
+from contracts.orders import Order, OrderChanged
+from contracts.postings import Cause, GiveBack, PostingRequested, Release
+from contracts.postings import Spend as SpendAsked
+from contracts.returns import returned_fractions, returned_share
+from redemption import store
+from redemption.domain import spending
+from redemption.domain.checkout import RESERVED
+from redemption.domain.quote import points_for
+from redemption.domain.spending import Part, Spend
+from redemption.schemas import Using, unit
+from redemption.store import HeldCheckout, Key, StoredOrder, Terms
+
+SOURCE = "redemption"
+"""Our name as the source of postings; keys are unique per shop and source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleOrder:
+    """An order's state has been told."""
+
+    order: Order
+    traceparent: str | None = None
+
+    @property
+    def key(self) -> Key:
+        return (self.order.shop, self.order.order)
+
+
+@dataclass(slots=True)
+class _Case:
+    """One order whose newest state has changed, and whether points were ever used for it."""
+
+    order: Order
+    traceparent: str | None
+    stored: StoredOrder
+    spends: list[Spend] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        return self.stored.key
+
+    @property
+    def is_paid(self) -> bool:
+        return self.order.paid_at is not None and not is_cancelled(self.order)
+
+    @property
+    def checkouts(self) -> list[Key]:
+        """The checkouts that points tenders name."""
+        return [(self.order.shop, t.checkout) for t in self.order.tenders if t.kind == "points" and t.checkout]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of everything that the cases name."""
+
+    claims: Mapping[Key, str]
+    held: Mapping[Key, HeldCheckout]
+    terms: Mapping[str, Terms]
+
+
+async def settle(tx: Transaction, commands: Sequence[SettleOrder]) -> Outcome:
+    """Bring the points of orders to what their newest states want; older and repeated states change nothing."""
+    stored = await store.lock_orders(tx, list({command.key for command in commands}))
+    cases, states = _fold(commands, stored)
+    outcome = await _settle_cases(tx, cases)
+    poisoned = outcome.poisoned
+    saved = {case.key: replace(case.stored, points_per_unit=outcome.rates.get(case.key)) for case in cases}
+    changed = [saved.get(key, state) for key, state in states.items() if key not in poisoned]
+    await store.save_orders(
+        tx, [state for state in changed if state.key not in stored], [state for state in changed if state.key in stored]
+    )
+    return Outcome(
+        answers=[poisoned.get(command.key) for command in commands], events=outcome.events, traces=outcome.traces
+    )
+
+
+def uses_points(order: Order) -> bool:
+    """Whether points have paid for any part of the order."""
+    return any(tender.kind == "points" and (tender.points or tender.amount) for tender in order.tenders)
+
+
+# -- which state holds
+
+
+def _fold(
+    commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]
+) -> tuple[list[_Case], dict[Key, StoredOrder]]:
+    """The cases to settle, and all states that have changed. Orders that never saw points are only counted."""
+    states: dict[Key, StoredOrder] = {}
+    newest: dict[Key, tuple[Order, str | None]] = {}
+    for command in commands:
+        known = states.get(command.key) or stored.get(command.key)
+        order = _newer(known, newest.get(command.key), command.order)
+        if order is None:
+            continue
+        touched = uses_points(order) or (known is not None and known.body is not None)
+        states[command.key] = StoredOrder(
+            shop=order.shop,
+            order=order.order,
+            revision=order.revision,
+            stage=stage(order),
+            body=encode(order) if touched else None,
+            points_per_unit=known.points_per_unit if known else None,
+        )
+        newest[command.key] = (order, command.traceparent)
+    cases = [
+        _Case(order, traceparent, states[key])
+        for key, (order, traceparent) in newest.items()
+        if states[key].body is not None
+    ]
+    return cases, states
+
+
+def _newer(known: StoredOrder | None, folded: tuple[Order, str | None] | None, order: Order) -> Order | None:
+    """The state that holds from now on, or None when what is known holds already."""
+    if known is None or order.revision > known.revision:
+        return order
+    if order.revision < known.revision:
+        return None
+    if known.body is None:  # of an order that saw no points, only how far it has come is known
+        if stage(order) > known.stage or (uses_points(order) and stage(order) == known.stage):
+            return order
+        return None
+    before = folded[0] if folded else decode(OrderChanged, known.body)
+    if uses_points(before) != uses_points(order):
+        _alarm_sales_differ(order)
+        holds = max(before, order, key=lambda state: (stage(state), uses_points(state)))
+        return None if holds is before else order
+    merged = merge(before, order)
+    if not same_sale(before, order):
+        _alarm_sales_differ(order)
+    return None if encode(merged) == encode(before) else merged
+
+
+def _alarm_sales_differ(order: Order) -> None:
+    structlog.get_logger().error(
+        "revision_told_twice_with_different_sales", shop=order.shop, order=order.order, revision=order.revision
+    )
+
+
+# -- what the states want
+
+
+@dataclass(slots=True)
+class _Settled:
+    """What follows from all cases."""
+
+    events: list[PostingRequested] = field(default_factory=list)
+    traces: list[str | None] = field(default_factory=list)
+    poisoned: dict[Key, Poison] = field(default_factory=dict)
+    rates: dict[Key, str | None] = field(default_factory=dict)
+
+
+async def _settle_cases(tx: Transaction, cases: Sequence[_Case]) -> _Settled:
+    settled = _Settled()
+    if not cases:
+        return settled
+    known = await _load(tx, cases)
+    saved: dict[tuple[Key, str, int], tuple[Key, Spend, int]] = {}
+    named: dict[Key, str] = {}
+    for case in cases:
+        settled.rates[case.key] = _rate(case, known)
+        try:
+            parts = _parts(case, known, settled.rates[case.key]) if case.is_paid else []
+        except Poison as poison:
+            settled.poisoned[case.key] = poison
+            continue
+        for key in case.checkouts:
+            if known.claims.get(key, case.order.order) == case.order.order:
+                named[key] = case.order.order
+        differences = {part.claim: part.difference for part in parts}
+        for ask in spending.settle(
+            case.order.order, generation(case.order), parts, _returned(case.order, parts), case.spends
+        ):
+            spend = ask if isinstance(ask, Spend) else ask.spend
+            saved[case.key, spend.name, spend.generation] = (case.key, spend, differences.get(spend.claim, 0))
+            settled.events.append(_posting(case.order, ask))
+            settled.traces.append(case.traceparent)
+    await store.save_spends(tx, list(saved.values()))
+    await store.name_orders(tx, named)
+    await _release_called_off(tx, [case for case in cases if case.key not in settled.poisoned], known, settled)
+    return settled
+
+
+async def _load(tx: Transaction, cases: Sequence[_Case]) -> _Known:
+    """Let paid orders claim what they name, and read everything that the cases name."""
+    await store.claim(tx, {key: case.order.order for case in cases if case.is_paid for key in case.checkouts})
+    named = sorted({key for case in cases for key in case.checkouts})
+    spends = await store.spends(tx, [case.key for case in cases])
+    for case in cases:
+        case.spends = spends.get(case.key, [])
+    return _Known(
+        claims=await store.claims(tx, named),
+        held=await store.held(tx, named),
+        terms=await store.load_terms(tx, {case.order.shop for case in cases}),
+    )
+
+
+def _parts(case: _Case, known: _Known, rate: str | None) -> list[Part]:
+    """What each points tender of a paid order should take. Tenders that name the same checkout are one."""
+    wanted: dict[str, int] = {}
+    for tender in case.order.tenders:
+        if tender.kind == "points" and (tender.points or tender.amount):
+            claim = tender.checkout or ""
+            held = known.held.get((case.order.shop, claim))
+            points = tender.points
+            if points is None and held is not None:
+                points = points_for(tender.amount, held.held.points, held.worth)
+            elif points is None:
+                points = _points_at(case.order, tender.amount, rate, known.terms[case.order.shop])
+            wanted[claim] = wanted.get(claim, 0) + points
+    if sum(wanted.values()) > MAX_POINTS:
+        raise Poison("points_out_of_range", f"more than {MAX_POINTS} points in one order")
+    parts = []
+    for claim, points in wanted.items():
+        key = (case.order.shop, claim)
+        held = known.held.get(key)
+        mine = known.claims.get(key, case.order.order) == case.order.order
+        if held is not None and not mine:
+            _alarm(case.order, "checkout_of_another_order", checkout=claim)
+        part = spending.part(claim, points, case.order.member, held.held if held else None, mine=mine)
+        if part is None:
+            _alarm(case.order, "points_tender_of_nobody", points=points)
+            continue
+        if part.difference:
+            _alarm(case.order, "tender_differs_from_hold", checkout=claim, difference=part.difference)
+        parts.append(part)
+    return parts
+
+
+def _returned(order: Order, parts: Sequence[Part]) -> int:
+    """Points that the order's refunds have given back in all of what its tenders took."""
+    if not parts or not order.refunds:
+        return 0
+    sums = amounts(order)
+    shares = sums.points_shares(sum(part.points for part in parts))
+    return returned_share(shares, returned_fractions(order, sums))
+
+
+def _rate(case: _Case, known: _Known) -> str | None:
+    """Points per unit for tenders that name neither points nor a hold: today's when first seen, then that for ever."""
+    if case.stored.points_per_unit is not None:
+        return case.stored.points_per_unit
+    terms = known.terms.get(case.order.shop)
+    if terms is None or terms.document is None:
+        return None
+    using = Using.model_validate(terms.document)
+    channel = using.online if case.order.channel == "online" else using.pos
+    return None if channel is None else channel.points_per_unit
+
+
+def _points_at(order: Order, amount: int, rate: str | None, terms: Terms) -> int:
+    """The fewest points that are worth an amount of money."""
+    if rate is None:
+        raise Poison("points_unknown", "a points tender names neither points nor a checkout, and the shop has no rate")
+    if order.currency != terms.programme.currency and not Fraction(order.rate or 0):
+        raise Poison("rate_missing", "the order is in another currency than the shop's and names no rate")
+    return max(1, ceil(Fraction(amount) * Fraction(rate) / unit(order.currency, order.rate, terms.programme.currency)))
+
+
+async def _release_called_off(tx: Transaction, cases: Iterable[_Case], known: _Known, settled: _Settled) -> None:
+    """Free the holds of orders that were called off before they were paid here."""
+    called_off = [case for case in cases if is_cancelled(case.order)]
+    if not called_off:
+        return
+    made_for = await store.reserved_for_orders(tx, [case.key for case in called_off])
+    for case in called_off:
+        names = [checkout for _, checkout in case.checkouts]
+        for checkout in dict.fromkeys([*names, *made_for.get(case.key, [])]):
+            key = (case.order.shop, checkout)
+            found = known.held.get(key) or (await store.held(tx, [key])).get(key)
+            if found is None or found.state not in RESERVED:
+                continue
+            if known.claims.get(key, case.order.order) != case.order.order:
+                continue
+            settled.events.append(
+                PostingRequested(
+                    shop=case.order.shop,
+                    member=found.held.member,
+                    source=SOURCE,
+                    posting=f"{found.held.hold}/called-off",
+                    order=case.order.order,
+                    cause=Cause(reason="cancellation"),
+                    effect=Release(hold=found.held.hold),
+                )
+            )
+            settled.traces.append(case.traceparent)
+
+
+# -- how it is said
+
+
+def _posting(order: Order, ask: spending.Ask) -> PostingRequested:
+    """What is asked of the ledger, under its natural key."""
+    spend = ask if isinstance(ask, Spend) else ask.spend
+    root = f"{spend.name}/{spend.generation}"
+    asked: dict[str, Any] = {
+        "shop": order.shop,
+        "member": spend.member,
+        "source": SOURCE,
+        "order": order.order,
+    }
+    if isinstance(ask, Spend):
+        return PostingRequested(
+            **asked,
+            posting=f"{root}/spend",
+            cause=Cause(reason="checkout"),
+            effect=SpendAsked(checkout=spend.name, generation=spend.generation, amount=spend.points, hold=spend.hold),
+        )
+    refunds = current_refunds(order)
+    called_off = stage(order) is Stage.CANCELLED or spend.generation < generation(order)
+    cause = Cause(reason="cancellation") if called_off else Cause(reason="change")
+    if refunds and not called_off:
+        cause = Cause(reason="refund", refund=refunds[-1].refund)
+    return PostingRequested(
+        **asked,
+        posting=f"{root}/give_back/{spend.given_back}",
+        cause=cause,
+        effect=GiveBack(checkout=spend.name, generation=spend.generation, total=spend.given_back),
+    )
+
+
+def _alarm(order: Order, event: str, **facts: Any) -> None:
+    structlog.get_logger().warning(event, shop=order.shop, order=order.order, **facts)
