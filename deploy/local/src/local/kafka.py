@@ -95,6 +95,9 @@ class Kafka:
                 "controller.listener.names=CONTROLLER",
                 "inter.broker.listener.name=PLAINTEXT",
                 f"log.dirs={self.folder / 'data'}",
+                # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime.
+                "broker.session.timeout.ms=2000",
+                "broker.heartbeat.interval.ms=500",
                 "auto.create.topics.enable=false",
                 "num.partitions=1",
                 "default.replication.factor=1",

@@ -80,7 +80,7 @@ class System:
         """End a part as a crash would (SIGKILL); the process id that ended."""
         process = self.process(part)
         process.kill()
-        return process.pid
+        return int(process.pid)
 
     def pause(self, part: str) -> psutil.Process:
         """Stop a part in its tracks, as a long pause of its machine would; `resume()` it on the process returned."""
