@@ -98,7 +98,6 @@ chaos: $(VENV)/.ready-data ## kill parts while orders flow, then exact sums; KIL
 
 .PHONY: lock
 lock: setup ## compile the lock files anew from requirements*.in
-	@$(BIN)/python -m piptools --version >/dev/null 2>&1 || $(BIN)/pip install --quiet pip-tools
 	@for part in requirements requirements-dev requirements-data; do \
-		$(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url \
-			--no-emit-find-links --strip-extras --output-file $$part.lock $$part.in || exit 1; done
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+			$$part.in --output-file $$part.lock || exit 1; done
