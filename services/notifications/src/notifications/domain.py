@@ -445,7 +445,7 @@ def last_day(expires_at: datetime, zone: str) -> date:
 def expiring(
     shop: str, member: str, account: str, lots: Sequence[Lot], *, lead_days: int, available: int, now: datetime
 ) -> Occurrence:
-    """One message for lots of a member that end at the same instant. Its key is the first lot: announced once a lead."""
+    """One message for lots of a member that end at the same instant. Its key is the first lot's."""
     points = sum(lot.remaining for lot in lots)
     first = min(lots, key=lambda lot: lot.lot)
     return Occurrence(

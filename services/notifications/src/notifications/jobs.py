@@ -50,41 +50,45 @@ Run = Callable[[Database, asyncio.Event], Awaitable[None]]
 
 def send_emails(settings: NotificationsSettings) -> Run:
     """Send e-mails that are due until told to stop."""
+    way = mailer(settings)
+    limits = Limits(
+        connections=settings.smtp_connections,
+        per_endpoint=settings.smtp_connections,
+        attempt_seconds=2 * settings.smtp_timeout_seconds,  # a dead kept connection, then a fresh one
+        lease_seconds=settings.lease_seconds + 2 * settings.smtp_timeout_seconds,
+        give_up_after=timedelta(hours=settings.email_give_up_hours),
+        idle_seconds=settings.send_every_seconds,
+    )
+    sender = Sender(Channel.EMAIL, email_attempt(way, sender=settings.smtp_sender), limits)
 
     async def run(database: Database, stop: asyncio.Event) -> None:
-        limits = Limits(
-            connections=settings.smtp_connections,
-            per_endpoint=settings.smtp_connections,
-            attempt_seconds=2 * settings.smtp_timeout_seconds,  # a dead kept connection, then a fresh one
-            lease_seconds=settings.lease_seconds + 2 * settings.smtp_timeout_seconds,
-            give_up_after=timedelta(hours=settings.email_give_up_hours),
-            idle_seconds=settings.send_every_seconds,
-        )
-        async with mailer(settings) as way:
-            await Sender(Channel.EMAIL, email_attempt(way, sender=settings.smtp_sender), limits).run(database, stop)
+        async with way:
+            await sender.run(database, stop)
 
     return run
 
 
 def send_webhooks(settings: NotificationsSettings) -> Run:
     """Post webhooks that are due until told to stop."""
+    caller = Caller(
+        connections=settings.webhook_connections,
+        timeout_seconds=settings.webhook_timeout_seconds,
+        private_targets=settings.webhook_private_targets,
+    )
+    limits = Limits(
+        connections=settings.webhook_connections,
+        per_endpoint=settings.webhook_connections_per_endpoint,
+        attempt_seconds=settings.webhook_timeout_seconds,
+        lease_seconds=settings.lease_seconds + settings.webhook_timeout_seconds,
+        give_up_after=timedelta(hours=settings.webhook_give_up_hours),
+        idle_seconds=settings.send_every_seconds,
+        endpoint_failures=settings.webhook_failures,
+    )
+    sender = Sender(Channel.WEBHOOK, webhook_attempt(caller), limits)
 
     async def run(database: Database, stop: asyncio.Event) -> None:
-        limits = Limits(
-            connections=settings.webhook_connections,
-            per_endpoint=settings.webhook_connections_per_endpoint,
-            attempt_seconds=settings.webhook_timeout_seconds,
-            lease_seconds=settings.lease_seconds + settings.webhook_timeout_seconds,
-            give_up_after=timedelta(hours=settings.webhook_give_up_hours),
-            idle_seconds=settings.send_every_seconds,
-            endpoint_failures=settings.webhook_failures,
-        )
-        async with Caller(
-            connections=settings.webhook_connections,
-            timeout_seconds=settings.webhook_timeout_seconds,
-            private_targets=settings.webhook_private_targets,
-        ) as caller:
-            await Sender(Channel.WEBHOOK, webhook_attempt(caller), limits).run(database, stop)
+        async with caller:
+            await sender.run(database, stop)
 
     return run
 

@@ -1,8 +1,8 @@
 """The senders: lease what is due, make the attempts side by side, record what came of them; one for each channel.
 
 A delivery is recorded as sent after the other side has taken it. A crash in between repeats it with the same id: at
-least once, recognisable. Within a stream (a member's e-mails; a member's webhooks to one endpoint) the next one starts only
-when the one before has been taken or given up, so they arrive in order.
+least once, recognisable. Within a stream (a member's e-mails; a member's webhooks to one endpoint) the next one starts
+only when the one before has been taken or given up, so they arrive in order.
 """
 
 import asyncio

@@ -483,7 +483,8 @@ async def save_template(tx: Transaction, row: TemplateRow) -> None:
     """Keep a shop's words in place of any before."""
     await tx.driver.execute(
         "INSERT INTO template (shop, scenario, language, subject, text, html, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (shop, scenario, language) DO UPDATE SET (subject, text, html, updated_at) ="
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (shop, scenario, language)"
+        " DO UPDATE SET (subject, text, html, updated_at) ="
         " (excluded.subject, excluded.text, excluded.html, excluded.updated_at)",
         row.shop,
         row.scenario,
@@ -701,8 +702,8 @@ async def lock_streams(tx: Transaction, streams: Collection[int]) -> None:
 async def record(tx: Transaction, made: Sequence[Made]) -> None:
     """Keep what became of deliveries. One that is not waiting any more stays as it is."""
     await tx.driver.execute(
-        "UPDATE delivery SET state = r.state, attempts = attempts + r.counted, reason = r.reason, changed_at = $5,"
-        " sent_at = CASE WHEN r.state = 'sent' THEN $5 END"
+        "UPDATE delivery SET state = r.state, attempts = attempts + r.counted, reason = r.reason, changed_at = $5::timestamptz,"
+        " sent_at = CASE WHEN r.state = 'sent' THEN $5::timestamptz END"
         " FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[]) AS r (delivery, state, counted, reason)"
         " WHERE delivery.delivery = r.delivery AND delivery.state = 'waiting'",
         [each.delivery for each in made],
