@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from ledger.domain import (
     GENESIS,
     Account,
@@ -134,7 +135,7 @@ class Shelf:
         return [row for row in self.shortfalls.values() if row.account.key == key]
 
     def save(self, decision: Decision) -> None:
-        """Every record once; new ones are new, known ones are known, keys are unique: what a database would insist on."""
+        """Every record once; new ones are new, known ones known, keys unique: what a database would insist on."""
         self._put(self.accounts, decision.accounts, lambda account: account.key)
         self._put(self.lots, decision.lots, lambda lot: (lot.account.key, lot.number))
         self._put(self.holds, decision.holds, lambda hold: hold.id)
@@ -293,9 +294,8 @@ class Shelf:
             assert entry.previous_hash == before
             assert at is None or entry.at >= at
             before, at = entry.hash, entry.at
-            for name in sums:
-                sums[name] += getattr(entry, name)
-                assert sums[name] == getattr(entry, f"{name}_after")
+            sums = {name: total + getattr(entry, name) for name, total in sums.items()}
+            assert sums == {name: getattr(entry, f"{name}_after") for name in sums}
         assert sums == {name: getattr(account, name) for name in sums}
         assert (account.hash, account.last_at, account.seq) == (before, at, len(self.entries(account.key.member)))
 

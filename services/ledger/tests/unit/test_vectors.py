@@ -1,6 +1,7 @@
 """The test vectors of the exact semantics that the ledger decides, by their names."""
 
 import pytest
+
 from ledger.domain import Award, InsufficientPoints, Result, Spend
 
 BOTH = pytest.mark.parametrize("policy", ["forgive", "debt"])

@@ -13,7 +13,7 @@ from ledger.domain.books import (
     State,
     Use,
 )
-from ledger.domain.decide import decide, settle_due
+from ledger.domain.decide import decide, settle_due, settle_parked
 from ledger.domain.errors import (
     REFUSALS,
     AlreadySpent,
@@ -29,6 +29,7 @@ from ledger.domain.errors import (
     OfAnotherMember,
     TotalExceedsAward,
 )
+from ledger.domain.hashing import content_hash, entry_hash, memo_commitment
 from ledger.domain.outcomes import Decision, Entry, LotChange, Outcome, Parked, Refusal, Result
 from ledger.domain.postings import (
     MAX_AMOUNT,
@@ -55,5 +56,5 @@ __all__ = [
     "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError", "Lot", "LotChange",
     "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal", "Release", "Result", "Revoke",
     "Shortfall", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State", "TotalExceedsAward",
-    "Use", "decide", "settle_due",
+    "Use", "content_hash", "decide", "entry_hash", "memo_commitment", "settle_due", "settle_parked",
 ]  # fmt: skip

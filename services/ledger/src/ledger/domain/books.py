@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from ledger.domain.postings import AccountKey, HoldId, PostingId, SpendId
 
 if TYPE_CHECKING:
     from ledger.domain.outcomes import Outcome, Parked
+
+NO_ID = UUID(int=0)
 
 GENESIS = bytes(32)
 """The hash before an account's first entry."""
@@ -191,7 +194,7 @@ class Account:
     """A member's points of one asset: four buckets, and what lies behind them."""
 
     key: AccountKey
-    id: str = ""
+    id: UUID = NO_ID
     """The store's own handle; nothing is decided or hashed by it."""
     seq: int = 0
     """Entries so far; grows by one per entry."""

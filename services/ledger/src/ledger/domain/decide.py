@@ -71,6 +71,16 @@ def settle_due(state: State, now: datetime) -> Decision:
     return journal.decision
 
 
+def settle_parked(state: State, now: datetime) -> Decision:
+    """Do what is parked in the state and has a cause that is known by now: the sweep's work, the second defence."""
+    journal = Journal(state, now)
+    for waiting in list(state.parked.values()):
+        for parked in waiting:
+            if _unknown_cause(journal, parked.posting) is None:
+                _unpark(journal, parked)
+    return journal.decision
+
+
 def _settle(journal: Journal, posting: Posting) -> Outcome:
     """A key is used once: the same content again gets the first answer, other content changes nothing."""
     posting_id = posting.id
@@ -147,18 +157,25 @@ def _settle_what_waited(journal: Journal, posting: Posting) -> None:
         cause = posting.spend_id
         if cause not in journal.state.spends:
             return  # refused; the hold may still be captured
-    decision = journal.decision
     for parked in journal.state.parked.pop(cause, ()):
-        account = journal.state.accounts[parked.posting.account_key]
-        outcome = journal.state.outcomes[parked.posting.id]
-        if account.next_due_at is not None and account.next_due_at <= journal.now:
-            apply_due(journal, account)
-        _do(journal, parked.posting, account, outcome)
-        if parked.fresh:
-            decision.parked.remove(parked)
-        else:
-            decision.unparked.append(parked)
-            decision.settled.append(outcome)
+        _unpark(journal, parked)
+
+
+def _unpark(journal: Journal, parked: Parked) -> None:
+    """Do what waited. Another member's account may not be loaded with its cause: `settle_parked` finds it later."""
+    decision = journal.decision
+    account = journal.state.accounts.get(parked.posting.account_key)
+    if account is None:
+        return
+    if account.next_due_at is not None and account.next_due_at <= journal.now:
+        apply_due(journal, account)
+    outcome = journal.state.outcomes[parked.posting.id]
+    _do(journal, parked.posting, account, outcome)
+    if parked.fresh:
+        decision.parked.remove(parked)
+    else:
+        decision.unparked.append(parked)
+        decision.settled.append(outcome)
 
 
 # -- one function per kind: refuse, or write entries and answer with facts; None where there was nothing to move

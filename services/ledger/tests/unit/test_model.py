@@ -1,0 +1,616 @@
+"""The ledger against a slow, obvious model: one point at a time, every rule spelled out, over all kinds of posting.
+
+Three ledgers run side by side: one is given each posting by itself, one is given them in batches, one is the model.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ledger.domain import Award, Capture, Credit, Debit, GiveBack, Hold, Release, Revoke, Spend
+
+START = datetime(2026, 2, 1, tzinfo=UTC)
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+ORDERS = ("o1", "o2", None)
+AWARDS = tuple(f"a{number}" for number in range(8))
+
+
+# -- the model: a member's points, one by one
+
+
+@dataclass
+class MLot:
+    number: int
+    left: int
+    starts: datetime
+    ends: datetime
+    priority: int
+    order: str | None
+    award: str | None
+    pending: bool
+    ended: bool = False
+
+    @property
+    def rank(self) -> Any:
+        return self.priority, self.ends, self.starts, self.number
+
+
+@dataclass
+class MHold:
+    number: int
+    amount: int
+    placed: datetime
+    ends: datetime
+
+
+@dataclass
+class Missed:
+    number: int
+    key: str
+    order: str | None
+    spend: Any = None
+    award: str | None = None
+    waits: int = 0
+    owed: int = 0
+    off: int = 0
+
+
+@dataclass
+class MSpend:
+    amount: int
+    order: str | None
+    key: str
+    used: list[int] = field(default_factory=list)
+    """Lot of every point used, in order of use; those that came back are gone from it."""
+    returned: int = 0
+    ended: int = 0
+    reversed: int = 0
+
+
+class Model:
+    """Everything is a loop over single points; nothing is cached, nothing is clever."""
+
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        self.now = START
+        self.numbers = 0
+        self.lots: list[MLot] = []
+        self.holds: dict[str, MHold] = {}
+        self.missed: list[Missed] = []
+        self.spends: dict[Any, MSpend] = {}
+        self.awarded: dict[str, tuple[int, str | None]] = {}
+        self.asked_back: dict[str, int] = defaultdict(int)
+        self.system: dict[str, int] = defaultdict(int)
+        self.earned = 0
+        self.spent = 0
+
+    # -- what stands
+
+    @property
+    def held(self) -> int:
+        return sum(hold.amount for hold in self.holds.values())
+
+    @property
+    def pending(self) -> int:
+        return sum(lot.left for lot in self.lots if lot.pending)
+
+    @property
+    def available(self) -> int:
+        return sum(lot.left for lot in self.lots if not lot.pending) - self.held
+
+    @property
+    def debt(self) -> int:
+        return -sum(missed.owed for missed in self.missed)
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    # -- time
+
+    def advance(self, now: datetime) -> None:
+        self.now = now
+        self.due()
+
+    def due(self) -> None:
+        while True:
+            things = [(lot.starts, 0, lot.number, lot) for lot in self.lots if lot.pending and lot.left]
+            things += [(hold.ends, 1, hold.number, name) for name, hold in self.holds.items()]
+            things += [
+                (lot.ends, 2, lot.number, lot) for lot in self.lots if lot.left and not lot.ended and not lot.pending
+            ]
+            things = sorted((thing for thing in things if thing[0] <= self.now), key=lambda thing: thing[:3])
+            if not things:
+                return
+            _, what, _, thing = things[0]
+            if what == 0:
+                thing.pending = False
+                self.repay_from([thing])
+            elif what == 1:
+                self.end_hold(thing, 0)
+            else:
+                thing.ended = True
+                self.expire(thing, self.left_over(thing))
+
+    def expire(self, lot: MLot, points: int) -> None:
+        lot.left -= points
+        self.system["expired"] += points
+
+    # -- lots and holds
+
+    def live(self) -> list[MLot]:
+        return sorted(
+            (lot for lot in self.lots if lot.left and not lot.pending and not lot.ended), key=lambda lot: lot.rank
+        )
+
+    @staticmethod
+    def may_use(hold: MHold, lot: MLot) -> bool:
+        return not lot.pending and hold.placed < lot.ends
+
+    def allocate(self, holds: list[MHold], left: dict[int, int]) -> bool:
+        """Give every hold its points in consumption order, the newest hold first; False if one goes short."""
+        lots = sorted(self.lots, key=lambda lot: lot.rank)
+        for hold in sorted(holds, key=lambda hold: -hold.number):
+            for _ in range(hold.amount):
+                for lot in lots:
+                    if left[lot.number] and self.may_use(hold, lot):
+                        left[lot.number] -= 1
+                        break
+                else:
+                    return False
+        return True
+
+    def left_over(self, lot: MLot) -> int:
+        left = {other.number: other.left for other in self.lots}
+        assert self.allocate(list(self.holds.values()), left)
+        return left[lot.number]
+
+    def end_hold(self, name: str, captured: int) -> list[int]:
+        """Returns the lot of every point captured."""
+        hold = self.holds[name]
+        freed = hold.amount - captured
+        for missed in self.missed:
+            while missed.waits and freed:
+                self.take_for_hold(hold, own=missed)
+                missed.waits -= 1
+                freed -= 1
+                hold.amount -= 1
+                self.system["revoked"] += 1
+                self.earned -= 1
+        used = []
+        for _ in range(captured):
+            used.append(self.take_for_hold(hold))
+            hold.amount -= 1
+        self.system["redeemed"] += captured
+        self.spent += captured
+        del self.holds[name]
+        going = {lot.number: self.left_over(lot) for lot in self.lots if lot.ended}
+        gone = sum(going.values())
+        while -self.debt and freed > gone:
+            self.repay_one(self.live()[0])
+            freed -= 1
+        for lot in self.lots:
+            if lot.ended:
+                self.expire(lot, going[lot.number])
+        for missed in reversed(self.missed):
+            while missed.waits and sum(other.waits for other in self.missed) > self.held:
+                missed.waits -= 1
+                self.take_back_one(missed.key, missed.order, missed.award)
+        return used
+
+    def take_for_hold(self, hold: MHold, own: Missed | None = None) -> int:
+        """One point for a hold that ends: the first in order that the holds staying open can do without."""
+        others = [other for other in self.holds.values() if other is not hold]
+        rest = MHold(hold.number, hold.amount - 1, hold.placed, hold.ends)
+        for lot in self.own_first(self.lots, own):
+            if lot.left and self.may_use(hold, lot):
+                left = {other.number: other.left for other in self.lots}
+                left[lot.number] -= 1
+                if self.allocate([*others, rest], left):
+                    lot.left -= 1
+                    return lot.number
+        raise AssertionError("a capture fails for lack of points")
+
+    def own_first(self, lots: list[MLot], own: Missed | None) -> list[MLot]:
+        order = own.order if own else None
+        award = own.award if own else None
+        return sorted(
+            lots,
+            key=lambda lot: (
+                not (award is not None and lot.award == award),
+                not (order is not None and lot.order == order),
+                lot.rank,
+            ),
+        )
+
+    # -- what is missing
+
+    def row(self, key: str, order: str | None, spend: Any = None, award: str | None = None) -> Missed:
+        for missed in self.missed:
+            if missed.key == key:
+                return missed
+        self.missed.append(Missed(self.number(), key, order, spend, award))
+        return self.missed[-1]
+
+    def miss_one(self, missed: Missed) -> None:
+        if self.policy == "debt":
+            missed.owed += 1
+        else:
+            missed.off += 1
+            self.system["written_off"] -= 1
+
+    def repay_one(self, lot: MLot) -> None:
+        lot.left -= 1
+        missed = next(missed for missed in self.missed if missed.owed)
+        missed.owed -= 1
+        if missed.spend is not None:
+            self.spends[missed.spend].used.append(lot.number)
+
+    def repay_from(self, lots: list[MLot]) -> None:
+        for lot in lots:
+            while lot.left and self.debt:
+                self.repay_one(lot)
+
+    def cancel_one(self, rows: list[Missed]) -> bool:
+        for missed in rows:
+            if missed.owed:
+                missed.owed -= 1
+                return True
+            if missed.off:
+                missed.off -= 1
+                self.system["written_off"] += 1
+                return True
+        return False
+
+    # -- postings
+
+    def credit(
+        self, name: str, amount: int, order: str | None, starts: Any, ends: Any, priority: int, award: str | None
+    ) -> None:
+        self.due()
+        pending = starts is not None and starts > self.now
+        lot = MLot(self.number(), amount, starts or self.now, ends or END_OF_TIME, priority, order, award, pending)
+        self.lots.append(lot)
+        self.system[name] -= amount
+        if lot.ends <= self.now:
+            lot.ended = True
+            self.expire(lot, amount)
+        elif not pending:
+            self.repay_from([lot])
+
+    def award(self, key: str, amount: int, order: str | None, starts: Any, ends: Any, priority: int) -> None:
+        self.credit("issued", amount, order, starts, ends, priority, key)
+        self.awarded[key] = (amount, order)
+        self.earned += amount
+        self.revoke_asked(key)
+
+    def debit(self, amount: int) -> bool:
+        self.due()
+        if amount > self.available:
+            return False
+        for _ in range(amount):
+            self.live()[0].left -= 1
+        self.system["adjusted"] += amount
+        return True
+
+    def hold(self, name: str, amount: int, at_most: bool, ends: datetime) -> bool:
+        self.due()
+        amount = min(amount, self.available) if at_most else amount
+        if not 0 < amount <= self.available:
+            return False
+        self.holds[name] = MHold(self.number(), amount, self.now, ends)
+        return True
+
+    def capture(self, name: str, amount: int | None, key: str) -> None:
+        self.due()
+        if name not in self.holds or (amount or 0) > self.holds[name].amount or (name, 1) in self.spends:
+            return
+        amount = amount or self.holds[name].amount
+        self.spends[name, 1] = MSpend(amount, None, key)
+        self.spends[name, 1].used = self.end_hold(name, amount)
+
+    def release(self, name: str) -> None:
+        self.due()
+        if name in self.holds:
+            self.end_hold(name, 0)
+
+    def spend(self, spend: Any, amount: int, hold: str | None, order: str | None, key: str) -> None:
+        self.due()
+        if spend in self.spends:
+            return
+        if hold in self.holds:
+            amount = min(amount, self.holds[hold].amount)
+            self.spends[spend] = MSpend(amount, order, key)
+            self.spends[spend].used = self.end_hold(hold, amount)
+            return
+        self.spends[spend] = MSpend(amount, order, key)
+        for _ in range(amount):
+            if self.available:
+                lot = self.live()[0]
+                lot.left -= 1
+                self.spends[spend].used.append(lot.number)
+            else:
+                self.miss_one(self.row(key, order, spend))
+        self.system["redeemed"] += amount
+        self.spent += amount
+
+    def revoke(self, award: str, total: int, key: str) -> None:
+        self.due()
+        if award in self.awarded:
+            amount, order = self.awarded[award]
+            if total <= amount:
+                while self.asked_back[award] < total:
+                    self.asked_back[award] += 1
+                    self.take_back_one(key, order, award)
+        else:
+            self.parked.append((award, total, key))
+
+    @property
+    def parked(self) -> list[tuple[str, int, str]]:
+        return self.__dict__.setdefault("_parked", [])
+
+    def revoke_asked(self, award: str) -> None:
+        for asked in [asked for asked in self.parked if asked[0] == award]:
+            self.parked.remove(asked)
+            self.revoke(*asked)
+
+    def take_back_one(self, key: str, order: str | None, award: str | None) -> None:
+        own = Missed(0, key, order, award=award)
+        for lot in self.own_first(self.lots, own):
+            if lot.pending and lot.left and (lot.award == award or (order is not None and lot.order == order)):
+                lot.left -= 1
+                break
+        else:
+            if self.available:
+                self.own_first(self.live(), own)[0].left -= 1
+            elif sum(missed.waits for missed in self.missed) < self.held:
+                self.row(key, order, award=award).waits += 1
+                return
+            elif not self.reverse_one(order):
+                self.miss_one(self.row(key, order, award=award))
+        self.system["revoked"] += 1
+        self.earned -= 1
+
+    def reverse_one(self, order: str | None, by: int = 1) -> bool:
+        for spend in self.spends.values():
+            if order is not None and spend.order == order and 0 <= spend.reversed + by <= spend.ended:
+                spend.reversed += by
+                self.system["expired"] -= by
+                return True
+        return False
+
+    def give_back(self, spend_id: Any, total: int) -> None:
+        self.due()
+        if spend_id not in self.spends:
+            return
+        spend = self.spends[spend_id]
+        own = [missed for missed in self.missed if missed.spend == spend_id]
+        usable = gone = 0
+        points = min(total, spend.amount) - spend.returned
+        for _ in range(points):
+            spend.returned += 1
+            self.spent -= 1
+            self.system["redeemed"] -= 1
+            if not self.cancel_one(own):
+                lot = next(lot for lot in self.lots if lot.number == spend.used[-1])
+                spend.used.pop()
+                if lot.ends <= self.now:
+                    gone += 1
+                    spend.ended += 1
+                    self.system["expired"] += 1
+                else:
+                    lot.left += 1
+                    usable += 1
+        take_backs = [m for m in self.missed if m.spend is None and m.order is not None and m.order == spend.order]
+        mine = Missed(0, "", spend.order)
+        while usable and self.cancel_one(take_backs):
+            self.own_first(self.live(), mine)[0].left -= 1
+            usable -= 1
+        while gone and self.cancel_one(take_backs):
+            spend.reversed += 1
+            self.system["expired"] -= 1
+            gone -= 1
+        while usable and self.debt:
+            self.repay_one(self.live()[0])
+            usable -= 1
+        while usable and self.reverse_one(spend.order, by=-1):
+            self.own_first(self.live(), mine)[0].left -= 1
+            usable -= 1
+        for missed in take_backs:
+            while usable and missed.waits:
+                missed.waits -= 1
+                self.own_first(self.live(), missed)[0].left -= 1
+                self.system["revoked"] += 1
+                self.earned -= 1
+                usable -= 1
+
+
+# -- the three of them side by side
+
+AMOUNTS = st.integers(1, 9)
+HOURS = st.integers(-1, 6)
+
+
+class SideBySide(RuleBasedStateMachine):
+    """Ask anything in any order; whatever happens, all three agree to the point and to the lot."""
+
+    shelves: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+        self.batch: list[Any] = []
+        self.holds: list[str] = []
+        self.spends: list[Any] = []
+
+    @initialize(policy=st.sampled_from(["forgive", "debt"]))
+    def open(self, policy: str) -> None:
+        self.single, self.batched, self.model = self.shelves(policy), self.shelves(policy), Model(policy)
+        self.single.now = self.batched.now = START
+
+    def ask(self, kind: Any, **content: Any) -> Any:
+        posting = self.single.ask(kind, **content)
+        self.asked.append(posting)
+        self.batch.append(posting)
+        self.single.one(posting)
+        return posting
+
+    def hour(self, hours: int | None) -> datetime | None:
+        return None if hours is None else self.model.now + timedelta(hours=hours)
+
+    @rule(
+        award=st.sampled_from(AWARDS),
+        amount=AMOUNTS,
+        order=st.sampled_from(ORDERS),
+        starts=st.none() | st.integers(1, 3),
+        ends=st.none() | HOURS,
+        priority=st.integers(0, 1),
+    )
+    def award(self, award: str, amount: int, order: Any, starts: Any, ends: Any, priority: int) -> None:
+        if award in self.model.awarded:
+            return
+        starts_at, expires_at = self.hour(starts), self.hour(ends)
+        if starts is not None and ends is not None and ends <= starts:
+            expires_at = starts_at + timedelta(hours=1)
+        content = {
+            "amount": amount,
+            "order": order,
+            "activates_at": starts_at,
+            "expires_at": expires_at,
+            "priority": priority,
+        }
+        self.ask(Award, key=award, **content)
+        self.model.award(award, amount, order, starts_at, expires_at, priority)
+
+    @rule(amount=AMOUNTS, ends=st.none() | HOURS)
+    def credit(self, amount: int, ends: Any) -> None:
+        self.ask(Credit, amount=amount, expires_at=self.hour(ends))
+        self.model.credit("adjusted", amount, None, None, self.hour(ends), 0, None)
+
+    @rule(amount=AMOUNTS)
+    def debit(self, amount: int) -> None:
+        self.ask(Debit, amount=amount)
+        self.model.debit(amount)
+
+    @rule(amount=AMOUNTS, at_most=st.booleans(), hours=st.integers(1, 5))
+    def hold(self, amount: int, at_most: bool, hours: int) -> None:
+        name = f"h{len(self.holds)}"
+        self.ask(Hold, hold=name, amount=amount, at_most=at_most, expires_at=self.hour(hours))
+        if self.model.hold(name, amount, at_most, self.hour(hours)):
+            self.holds.append(name)
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=st.integers(0, 99), amount=st.none() | AMOUNTS)
+    def capture(self, pick: int, amount: int | None) -> None:
+        name = self.holds[pick % len(self.holds)]
+        posting = self.ask(Capture, hold=name, amount=amount)
+        self.model.capture(name, amount, posting.key)
+        self.spends.append((name, 1))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=st.integers(0, 99))
+    def release(self, pick: int) -> None:
+        name = self.holds[pick % len(self.holds)]
+        self.ask(Release, hold=name)
+        self.model.release(name)
+
+    @rule(
+        pick=st.none() | st.integers(0, 99), amount=AMOUNTS, order=st.sampled_from(ORDERS), generation=st.integers(1, 2)
+    )
+    def spend(self, pick: Any, amount: int, order: Any, generation: int) -> None:
+        hold = self.holds[pick % len(self.holds)] if pick is not None and self.holds else None
+        spend = (f"c{len(self.spends)}", generation)
+        posting = self.ask(Spend, checkout=spend[0], generation=generation, amount=amount, hold=hold, order=order)
+        self.model.spend(spend, amount, hold, order, posting.key)
+        self.spends.append(spend)
+
+    @rule(award=st.sampled_from(AWARDS), total=st.integers(0, 9))
+    def revoke(self, award: str, total: int) -> None:
+        posting = self.ask(Revoke, award=award, total=total)
+        self.model.revoke(award, total, posting.key)
+
+    @precondition(lambda self: self.spends)
+    @rule(pick=st.integers(0, 99), total=st.integers(0, 10))
+    def give_back(self, pick: int, total: int) -> None:
+        spend = self.spends[pick % len(self.spends)]
+        if spend in self.model.spends:
+            self.ask(GiveBack, checkout=spend[0], generation=spend[1], total=total)
+            self.model.give_back(spend, total)
+
+    @precondition(lambda self: self.asked)
+    @rule(pick=st.integers(0, 999))
+    def repeat(self, pick: int) -> None:
+        posting = self.asked[pick % len(self.asked)]
+        rows = len(self.single.log)
+        assert self.single.one(posting).repeated
+        assert len(self.single.log) == rows
+        self.batch.append(posting)
+
+    @rule(hours=st.integers(1, 4), job=st.booleans())
+    def time_passes(self, hours: int, job: bool) -> None:
+        self.flush()
+        now = self.hour(hours)
+        self.single.now = self.batched.now = now
+        if job:
+            self.single.job()
+            self.batched.job()
+        self.model.advance(now)
+
+    def flush(self) -> None:
+        if self.batch:
+            self.batched.post(*self.batch)
+            self.batch = []
+
+    @invariant()
+    def all_agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        seen = self.single.account()
+        model = self.model
+        assert (seen.available, seen.pending, seen.held, seen.debt) == (
+            model.available, model.pending, model.held, model.debt,
+        )  # fmt: skip
+        assert (seen.earned, seen.spent) == (model.earned, model.spent)
+        left = sorted((lot.priority, lot.expires_at or END_OF_TIME, lot.remaining) for lot in seen.lots.values())
+        assert [lot for lot in left if lot[2]] == sorted(
+            (lot.priority, lot.ends, lot.left) for lot in model.lots if lot.left
+        )
+
+    def teardown(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        self.flush()
+        self.single.job()
+        self.batched.job()
+        assert [(e.kind, e.at, e.hash) for e in self.single.entries()] == [
+            (e.kind, e.at, e.hash) for e in self.batched.entries()
+        ]
+        assert {name: sum_ for name, sum_ in self.single.system.items() if sum_} == {
+            name: sum_ for name, sum_ in self.model.system.items() if sum_
+        }
+        assert self.single.system == self.batched.system
+        assert {key: (o.result, o.facts) for key, o in self.single.outcomes.items()} == {
+            key: (o.result, o.facts) for key, o in self.batched.outcomes.items()
+        }
+
+
+@pytest.mark.parametrize("steps", [12, 40])
+def test_all_operations_agree_with_the_slow_model(books, steps):
+    class Machine(SideBySide):
+        shelves = staticmethod(books)
+
+    examples = {12: 500, 40: 250}[steps]
+    run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=steps))
