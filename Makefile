@@ -82,10 +82,13 @@ check: setup ## format, lint, types, arrows between packages, contracts and docu
 	@echo "== lint"; $(BIN)/ruff check --quiet $(PRESENT)
 	@echo "== types"; $(BIN)/mypy $(PACKAGES:%=%/src)
 	@echo "== arrows"; $(BIN)/lint-imports
-	@echo "== documents"; $(BIN)/python -m gateway openapi docs/openapi.json --check
+	@echo "== contracts and documents"
+	@$(BIN)/python -m contracts check
+	@$(BIN)/python -m gateway openapi docs/openapi.json --check
 
 .PHONY: docs
-docs: setup ## write the documents that are made from the code
+docs: setup ## write the schemas, examples and documents that are made from the code
+	@$(BIN)/python -m contracts generate
 	@$(BIN)/python -m gateway openapi docs/openapi.json
 
 .PHONY: bench

@@ -1,0 +1,21 @@
+# One of our Python packages as an image: the same wheels as everywhere, checked by their hashes.
+FROM python:3.11-slim
+WORKDIR /accrual
+
+COPY requirements.lock requirements-dev.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+# What this package needs beyond the services' own list, at the versions of the development list.
+ARG EXTRA=""
+RUN test -z "$EXTRA" || pip install --no-cache-dir --constraint requirements-dev.lock $EXTRA
+
+COPY libs/contracts libs/contracts
+COPY libs/chassis libs/chassis
+ARG PACKAGE
+COPY ${PACKAGE} ${PACKAGE}
+# Editable, because a service finds its migrations beside its code.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation -e libs/contracts -e libs/chassis -e ${PACKAGE}
+
+RUN useradd --uid 10001 --create-home accrual && mkdir /keys && chown accrual /keys
+USER accrual
+ENV PYTHONUNBUFFERED=1
+ENTRYPOINT ["python", "-m"]

@@ -1,0 +1,40 @@
+"""What has to be there before the services start in containers: keys, the services' tokens, and the topics.
+
+`python -m local.container prepare` makes them; `python -m local.container token --shop demo` signs a token,
+FOR DEVELOPMENT ONLY, with the key that lies in the containers' volume.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from local import topics
+from local.tokens import ALL_SCOPES, DevelopmentIssuer
+
+
+def main() -> int:
+    """Parse and run one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m local.container", description=__doc__)
+    parser.add_argument("--keys", type=Path, default=Path("/keys"), help="folder of the keys")
+    commands = parser.add_subparsers(dest="command", required=True)
+    prepare = commands.add_parser("prepare", help="keys, tokens and topics, where they are missing")
+    prepare.add_argument("--bootstrap-servers", required=True)
+    token = commands.add_parser("token", help="FOR DEVELOPMENT ONLY: sign a token")
+    token.add_argument("--shop", default="demo")
+    token.add_argument("--scope", default=ALL_SCOPES)
+    chosen = parser.parse_args()
+    issuer = DevelopmentIssuer.kept_in(chosen.keys)
+    if chosen.command == "token":
+        print("*** FOR DEVELOPMENT ONLY: signed with a key that lies in a container's volume. ***", file=sys.stderr)
+        print(issuer.mint(chosen.scope, chosen.shop))
+        return 0
+    lifetime_seconds = 90 * 24 * 3600
+    service_token = issuer.mint("ledger:read holds:write", "*", client="redemption", lifetime_seconds=lifetime_seconds)
+    (chosen.keys / "redemption.token").write_text(service_token)
+    asyncio.run(topics.ensure(chosen.bootstrap_servers))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
