@@ -17,7 +17,6 @@ from redemption.schemas import (
     AskedQuote,
     CheckoutAnswer,
     QuoteAnswer,
-    QuoteReason,
     Releasing,
     Switch,
     Using,
@@ -154,7 +153,11 @@ async def get_checkout(request: Request, shop: Shop, checkout: CheckoutId) -> Ch
     return answer_of(await _one(request, checkouts.find, Find(shop, checkout)))
 
 
-@ROUTES.post("/checkouts/{checkout}/release", tags=["checkouts"], summary="Free a checkout's points")
+@ROUTES.post(
+    "/checkouts/{checkout}/release",
+    tags=["checkouts"],
+    summary="Free a checkout's points",
+)
 async def post_release(
     request: Request, shop: Shop, checkout: CheckoutId, caller: Annotated[Caller, requires("checkouts:write")]
 ) -> CheckoutAnswer:
@@ -178,6 +181,6 @@ def _quoted(member: str, offer: Quote) -> QuoteAnswer:
             "step": offer.step,
             "limited_by": offer.limited_by or None,
             "automatic": offer.automatic,
-            "reasons": [QuoteReason(code=reason.code, facts=dict(reason.facts)) for reason in offer.reasons],
+            "reasons": [reason.told() for reason in offer.reasons],
         }
     )

@@ -181,7 +181,7 @@ def test_a_hold_of_broken_steps_or_of_no_worth_is_refused() -> None:
 def test_a_hold_where_none_may_be_used_says_why() -> None:
     with pytest.raises(PointsNotUsable) as refusal:
         choose(quote(shop(stopped=True), cart(750), Balance(5000)), None)
-    assert [reason.code for reason in refusal.value.reasons] == ["using_stopped"]
+    assert refusal.value.reasons == [{"code": "using_stopped", "facts": {}}]
 
 
 settings_of = st.builds(

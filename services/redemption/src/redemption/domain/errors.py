@@ -16,6 +16,10 @@ class Reason:
     def of(cls, code: str, **facts: Any) -> "Reason":
         return cls(code, tuple(facts.items()))
 
+    def told(self) -> dict[str, Any]:
+        """As callers see it."""
+        return {"code": self.code, "facts": dict(self.facts)}
+
 
 @dataclass(eq=False)
 class RedemptionError(Exception):
@@ -35,7 +39,7 @@ class PointsNotUsable(RedemptionError):
     code: ClassVar[str] = "points_not_usable"
     title: ClassVar[str] = "No points can be used for this cart"
 
-    reasons: Sequence[Reason] = ()
+    reasons: Sequence[dict[str, Any]] = ()
     maximum: int = 0
 
 

@@ -225,7 +225,7 @@ def choose(offer: Quote, asked: int | None, *, at_most: bool = False) -> Use:
     Raises the refusal that names the maximum, so that the caller can ask again.
     """
     if offer.points == 0:
-        raise PointsNotUsable(reasons=offer.reasons)
+        raise PointsNotUsable(reasons=[reason.told() for reason in offer.reasons])
     if asked is None or (at_most and asked >= offer.points):
         return Use(offer.points, offer.worth)
     if at_most:
