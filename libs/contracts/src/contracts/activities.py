@@ -5,12 +5,14 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StringConstraints
 
-from contracts.event import Event, Instant, MemberId, OpaqueId
+from contracts.event import Event, Instant, MemberId, OpaqueId, Text
 from contracts.topic import Topic
+
+FactName = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
 
 
 class ActivityRecorded(Event):
-    """A member did something that may earn: a check-in, a review, a share, a log-in, or an act of the shop's own naming."""
+    """A member did something that may earn: a check-in, a review, a share, a log-in, or what the shop itself named."""
 
     type: ClassVar[str] = "activity-recorded"
 
@@ -18,7 +20,7 @@ class ActivityRecorded(Event):
     member: MemberId
     kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     at: Instant
-    facts: dict[str, str | int | bool] = Field(default={}, max_length=50, description="No personal data.")
+    facts: dict[FactName, Text | int | bool] = Field(default={}, max_length=50, description="No personal data.")
 
     @property
     def key(self) -> str:

@@ -1,6 +1,7 @@
 """What every event is: a frozen model with a type, a shop and a key, and how it becomes bytes and comes back."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -37,7 +38,12 @@ OpaqueId = Annotated[
 ]
 """An id that means nothing outside the system that made it: 1 to 64 of `A-Z a-z 0-9 . _ : -`."""
 
-MemberId = Annotated[OpaqueId, AfterValidator(_not_a_phone_number)]
+MemberId = Annotated[
+    OpaqueId,
+    AfterValidator(_not_a_phone_number),
+    # The same rule in the published schema.
+    Field(json_schema_extra={"not": {"pattern": r"^[-.:_]*([0-9][-.:_]*){9,12}$"}}),
+]
 """The shop's own opaque id of a member."""
 
 PostingKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/\-]+$", min_length=1, max_length=256)]
@@ -52,12 +58,21 @@ Money = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS)]
 Points = Annotated[int, Field(ge=0, le=MAX_POINTS)]
 """Whole points."""
 
-Instant = AwareDatetime
-"""A point in time with its offset; written as ISO 8601 in UTC."""
+PositivePoints = Annotated[Points, Field(ge=1)]
+"""At least one point."""
+
+Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2500, 1, 1, tzinfo=UTC))]
+"""A point in time with its offset, written as ISO 8601; in years in which no sum of dates can overflow."""
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""The number of a version or generation; from 1."""
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1_024)]
+"""Words without control characters: some of them cannot be stored."""
 
 
 class Model(BaseModel):
-    """A part of an event. Strict: a number in quotes is a mistake. Unknown fields are allowed: they come from a newer writer."""
+    """A part of an event. Strict: a number in quotes is a mistake. Unknown fields may come from a newer writer."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", ser_json_timedelta="iso8601")
 
@@ -90,8 +105,11 @@ class Malformed(Exception):
 
 
 def encode(event: Event) -> bytes:
-    """An event's data as compact JSON; absent optional fields are left out."""
-    return event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    """An event's data as compact JSON; absent optional fields are left out. What no reader would take is an error."""
+    body: bytes = event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError(f"{event.type} of {len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
+    return body
 
 
 def decode(event_class: type[Event], body: bytes | None) -> Any:

@@ -109,7 +109,7 @@ class PostingRefused(Event):
     checkout: OpaqueId | None = None
     code: OpaqueId = Field(description="Stable, such as `insufficient_points`.")
     detail: str
-    facts: dict[str, int | str] = {}
+    facts: dict[str, int | str] = Field(default={})
     at: Instant
 
     @property

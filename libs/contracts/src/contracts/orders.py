@@ -5,14 +5,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from contracts.event import Currency, Event, Instant, MemberId, Model, Money, OpaqueId
+from contracts.event import Currency, Event, Instant, MemberId, Model, Money, OpaqueId, PositivePoints, Text
 from contracts.topic import Topic
 
 MAX_LINES = 1_000
 MAX_REFUNDS = 1_000
 MAX_QUANTITY = 1_000_000
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Label = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
 """A category, brand, tag or coupon code: the shop's own word."""
 
 Rate = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,10})?$")]
@@ -41,7 +41,7 @@ class Tender(Model):
 
     kind: Literal["cash", "card", "stored_value", "points", "voucher", "other"]
     amount: Money
-    points: int | None = Field(default=None, ge=1, description="How many points, where points paid.")
+    points: PositivePoints | None = Field(default=None, description="How many points, where points paid.")
     checkout: OpaqueId | None = Field(default=None, description="The checkout under which the points were held.")
 
 

@@ -5,19 +5,18 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from contracts.event import Event, Instant, MemberId, Model, OpaqueId, Points, PostingKey
+from contracts.event import Count, Event, Instant, MemberId, Model, OpaqueId, Points, PositivePoints, PostingKey, Text
 from contracts.topic import Topic
 
-PositivePoints = Annotated[Points, Field(ge=1)]
 Asset = Literal["points"]
-Words = Annotated[str, StringConstraints(max_length=256)]
+Words = Annotated[Text, StringConstraints(max_length=256)]
 
 
 class Cause(Model):
     """Why a posting was made: shown in the statement, carried by every event that follows from it."""
 
     rule: OpaqueId | None = None
-    rule_version: int | None = Field(default=None, ge=1)
+    rule_version: Count | None = None
     promotions: tuple[OpaqueId, ...] = Field(default=(), max_length=50, description="Rules that multiplied the award.")
     operator: OpaqueId | None = None
     reason: OpaqueId | None = Field(default=None, description="A code such as `goodwill`, `refund`, `cancellation`.")
@@ -47,7 +46,7 @@ class Spend(Model):
 
     kind: Literal["spend"] = "spend"
     checkout: OpaqueId = Field(description="The checkout, or the order's id where the tender names none.")
-    generation: int = Field(ge=1)
+    generation: Count
     amount: PositivePoints
     hold: OpaqueId | None = None
 
@@ -57,7 +56,7 @@ class GiveBack(Model):
 
     kind: Literal["give_back"] = "give_back"
     checkout: OpaqueId
-    generation: int = Field(ge=1)
+    generation: Count
     total: Points = Field(description="Cumulative: what is to be given back of that spend in all.")
 
 

@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from contracts.event import Currency, Event
+from contracts.event import Currency, Event, Text
 from contracts.topic import Topic
 
 
@@ -34,7 +34,7 @@ class ProgrammeChanged(Event):
     shortfall: Literal["forgive", "debt"] = Field(
         default="forgive", description="What happens when points to take back are gone."
     )
-    points_name: Annotated[str, StringConstraints(min_length=1, max_length=32)] = "points"
+    points_name: Annotated[Text, StringConstraints(min_length=1, max_length=32)] = "points"
     language: Language = "en"
     hold_minutes: int = Field(
         default=30, ge=1, le=10_080, description="Minutes that a checkout keeps points before they are free again."

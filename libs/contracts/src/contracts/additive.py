@@ -1,0 +1,92 @@
+"""Whether a schema may take the place of a published one: only optional fields may have been added.
+
+Old readers must accept what new writers say, and new readers what old writers said. A reader ignores fields that it
+does not know, and nothing else: so all that a document is checked by must stay as it was, wider or narrower alike.
+Words about it may change. Any other change is a new type beside the old one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+Schema = Mapping[str, Any]
+
+_WORDS: Final = frozenset({"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated"})
+"""Said to people; no document is accepted or refused by them."""
+
+_KEYED: Final = frozenset({"properties", "patternProperties"})
+_NESTED: Final = frozenset({"items", "additionalProperties", "propertyNames", "not"})
+_LISTED: Final = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+
+
+def breaking_changes(old: Schema, new: Schema) -> list[str]:
+    """What of the change from `old` to `new` is not additive, each by its place; empty when it may be published."""
+    return list(_compare("", old, new, old, new))
+
+
+def _compare(at: str, old: Any, new: Any, old_root: Schema, new_root: Schema) -> Iterator[str]:
+    old, new = _resolved(old, old_root), _resolved(new, new_root)
+    place = at or "the event"
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        if old != new:
+            yield f"{place}: was {old}, is {new}"
+        return
+    yield from _required(place, old, new)
+    for word in sorted((set(old) | set(new)) - _WORDS - {"required"}):
+        if word == "discriminator":
+            continue  # a hint for tools; the variants themselves are compared
+        if word in _KEYED:
+            yield from _properties(at, old.get(word, {}), new.get(word, {}), old_root, new_root)
+        elif word in _NESTED and word in old and word in new:
+            yield from _compare(f"{at}[]" if word == "items" else at, old[word], new[word], old_root, new_root)
+        elif word in _LISTED and word in old and word in new:
+            yield from _variants(place, at, old[word], new[word], old_root, new_root)
+        elif old.get(word) != new.get(word):
+            yield f"{place}: {word} was {old.get(word, 'absent')}, is {new.get(word, 'absent')}"
+
+
+def _required(place: str, old: Schema, new: Schema) -> Iterator[str]:
+    before, after = set(old.get("required", ())), set(new.get("required", ()))
+    for name in sorted(after - before):
+        yield f"{place}: {name} has become required; writers of before leave it out"
+    for name in sorted(before - after):
+        if name in new.get("properties", {}):
+            yield f"{place}: {name} has become optional; readers of before insist on it"
+
+
+def _properties(at: str, old: Schema, new: Schema, old_root: Schema, new_root: Schema) -> Iterator[str]:
+    for name, schema in old.items():
+        path = f"{at}.{name}" if at else name
+        if name not in new:
+            yield f"{path}: the field is gone"
+        else:
+            yield from _compare(path, schema, new[name], old_root, new_root)
+
+
+def _variants(place: str, at: str, old: list[Any], new: list[Any], old_root: Schema, new_root: Schema) -> Iterator[str]:
+    """Variants by their names where they have some, else by their order."""
+    before, after = _by_name(old, old_root), _by_name(new, new_root)
+    for name, schema in before.items():
+        if name not in after:
+            yield f"{place}: {name} is gone"
+        else:
+            yield from _compare(at, schema, after[name], old_root, new_root)
+    for name in after:
+        if name not in before:
+            yield f"{place}: {name} is new; readers of before refuse it"
+
+
+def _by_name(variants: list[Any], root: Schema) -> dict[str, Any]:
+    named = {}
+    for number, variant in enumerate(variants):
+        schema = _resolved(variant, root)
+        kind = schema.get("properties", {}).get("kind", {}).get("const")
+        named[f"kind {kind}" if kind else f"variant {schema.get('type', number)}"] = variant
+    return named
+
+
+def _resolved(schema: Any, root: Schema) -> Any:
+    """The schema behind a `$ref`; what stands beside the reference counts too."""
+    while isinstance(schema, Mapping) and "$ref" in schema:
+        target = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        schema = {**target, **{word: value for word, value in schema.items() if word != "$ref"}}
+    return schema
