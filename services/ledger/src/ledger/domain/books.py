@@ -34,11 +34,11 @@ class Policy:
     shortfall: ShortfallPolicy
 
 
-# Of every record below: `fresh` says that it is not in the store yet, `changed` that it must be saved.
+# Records are compared by identity. `fresh` says that a record is not in the store yet, `changed` that it must be saved.
 # `decide` sets both; the store leaves them alone.
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Lot:
     """Points credited together: they activate, expire and are consumed together. Its dates are frozen at issue.
 
@@ -84,7 +84,7 @@ class HoldState(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class HoldRecord:
     """An amount reserved for a checkout, not lots: capture consumes those when it happens, and never fails."""
 
@@ -122,7 +122,7 @@ class Use:
     returned: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class SpendRecord:
     """A spend, remembered so that it can be given back to where it came from."""
 
@@ -154,7 +154,7 @@ class SpendRecord:
         return SpendId(self.account.key.shop, self.checkout, self.generation)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Shortfall:
     """Points that one posting (a revoke or a spend) should have taken and could not: one row per such posting.
 
@@ -189,7 +189,7 @@ class Shortfall:
         return self.since, self.since_seq
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Account:
     """A member's points of one asset: four buckets, and what lies behind them."""
 

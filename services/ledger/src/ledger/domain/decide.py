@@ -140,6 +140,8 @@ def _do(journal: Journal, posting: Posting, account: Account, outcome: Outcome) 
 def _unknown_cause(journal: Journal, posting: Posting) -> PostingId | SpendId | None:
     """A revoke waits for its award and a give-back for its spend, as long as nothing is known of them."""
     state = journal.state
+    if isinstance(posting, Award):  # nearly all of them
+        return None
     if isinstance(posting, Revoke):
         award = posting.award_id
         return None if award in state.awards or award in state.outcomes else award

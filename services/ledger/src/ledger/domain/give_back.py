@@ -90,6 +90,7 @@ def _to_lots(
             points -= part
             changes.append(journal.move(lot, part))
             if lot.has_ended(at):
+                lot.ended = True  # drained before its end, which nobody applied
                 ended.append((lot, part))
             else:
                 usable += part

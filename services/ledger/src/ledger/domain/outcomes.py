@@ -23,7 +23,7 @@ class LotChange(NamedTuple):
     priority: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One movement: a posting's (or a due date's) whole effect on one account. Its changes sum to zero.
 
@@ -72,7 +72,7 @@ class Entry:
     hash: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Refusal:
     """A posting that the business refused; nothing changed. It has its own place in the log, beside the entries."""
 
@@ -121,7 +121,7 @@ class Outcome:
         return replace(self, repeated=True)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Parked:
     """A posting that waits for its cause, and applies right after it."""
 
