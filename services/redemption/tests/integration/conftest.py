@@ -164,7 +164,7 @@ class Counter:
         """An entry of the ledger, through the same mapping as from Kafka."""
         from redemption.consumers import follow_entry
 
-        known = {"changes": Buckets(), "posting": "some-key", "source": "redemption", **more}
+        known = {"posting": "some-key", "source": "redemption", **more, "changes": Buckets(**more.get("changes", {}))}
         event = PointsChanged.example().model_copy(update={"shop": SHOP, "kind": kind, "seq": seq, **known})
         command = follow_entry(event, None)  # type: ignore[arg-type]
         if command is not None:

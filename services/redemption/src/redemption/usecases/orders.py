@@ -286,6 +286,10 @@ async def _release_called_off(tx: Transaction, cases: Iterable[_Case], known: _K
             found = known.held.get(key) or (await store.held(tx, [key])).get(key)
             if found is None or found.state not in RESERVED:
                 continue
+            if any(
+                spend.hold == found.held.hold for spend in case.spends
+            ):  # captured, whether we have heard of it or not
+                continue
             if known.claims.get(key, case.order.order) != case.order.order:
                 continue
             settled.events.append(
