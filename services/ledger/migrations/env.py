@@ -1,0 +1,5 @@
+"""Alembic's entry: the chassis runs the migrations."""
+
+from chassis.migrations import run
+
+run()

@@ -1,0 +1,64 @@
+"""The whole ledger on one page: what it listens to, what it does on time, what it answers."""
+
+from pathlib import Path
+
+import asyncpg
+
+from chassis import Runtime, Service
+from ledger import api, consumers
+from ledger.jobs import jobs
+from ledger.settings import LedgerSettings
+from ledger.store.log import LedgerLog
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+READ_CONNECTIONS = 4
+"""Of one process: a read takes a fraction of a millisecond, and Python answers one at a time."""
+
+
+def build(settings: LedgerSettings | None = None) -> Service:
+    """The service."""
+    settings = settings or LedgerSettings()
+    return Service(
+        name="ledger",
+        settings=settings,
+        title="Accrual · ledger",
+        description="Accounts, lots, holds, and the append-only history of every movement of points.",
+        migrations=MIGRATIONS,
+        routes=[api.router],
+        consumers=[consumers.POSTINGS, consumers.PROGRAMMES],
+        jobs=jobs(settings),
+        problems=api.STATUSES,
+        log=LedgerLog(),
+        startup=_open_desk,
+        shutdown=_close_desk,
+    )
+
+
+async def _open_desk(runtime: Runtime) -> None:
+    """Reads go past SQLAlchemy: it would cost more than they do."""
+    settings = runtime.service.settings
+    pool = await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=0,
+        max_size=READ_CONNECTIONS,
+        reset=_keep_as_it_is,
+        server_settings={
+            "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),
+            "default_transaction_read_only": "on",
+            "enable_seqscan": "off",
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
+            "enable_bitmapscan": "off",
+            "jit": "off",
+        },
+    )
+    runtime.extras["desk"] = api.Desk(runtime.database, pool)
+
+
+async def _keep_as_it_is(_: asyncpg.Connection) -> None:
+    """Reads leave nothing behind on their connection, so nothing is reset between them."""
+
+
+async def _close_desk(runtime: Runtime) -> None:
+    await runtime.extras["desk"].reads.close()

@@ -1,0 +1,120 @@
+"""From what others ask, by Kafka or HTTP, to the domain's postings."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from contracts import postings as asked
+from contracts.postings import Cause
+from ledger import domain
+from ledger.domain.hashing import memo_commitment
+from ledger.domain.postings import NO_CAUSE
+from ledger.store.saving import Memo
+from ledger.usecases import Asked
+
+SALT_BYTES: Final = 16
+"""Of an operator's memo: enough that an erased memo cannot be guessed from the commitment to it."""
+
+
+class InstantOutOfRange(ValueError):
+    """An instant whose UTC form is outside the years 1 to 9999."""
+
+
+def asked_of(
+    effect: Any,
+    *,
+    shop: str,
+    member: str,
+    source: str,
+    key: str,
+    order: str | None = None,
+    cause: Cause | None = None,
+    asset: str = "points",
+    trace: str | None = None,
+) -> Asked:
+    """The posting that an effect asks for."""
+    memo: str | None = getattr(effect, "memo", None)
+    salted = None if memo is None else Memo(secrets.token_bytes(SALT_BYTES), memo)
+    posting: domain.Posting = _KINDS[type(effect)](
+        effect,
+        {
+            "shop": shop,
+            "member": member,
+            "source": source,
+            "key": key,
+            "asset": asset,
+            "order": order,
+            "cause": NO_CAUSE if cause is None else cause_text(cause),
+            "memo_commitment": None if salted is None else memo_commitment(salted.salt, salted.text),
+        },
+    )
+    return Asked(posting, memo=salted, trace=trace)
+
+
+def cause_text(cause: Cause) -> str:
+    """A cause as canonical JSON: sorted keys, no spaces, nothing absent. It is hashed as it stands."""
+    return _text(tuple(getattr(cause, name) for name in _CAUSE_FIELDS))
+
+
+_CAUSE_FIELDS: Final = tuple(Cause.model_fields)
+
+
+@lru_cache(maxsize=4096)
+def _text(values: tuple[Any, ...]) -> str:
+    """Few rules and versions cause thousands of postings."""
+    present = {name: value for name, value in zip(_CAUSE_FIELDS, values, strict=True) if value is not None and value != ()}
+    return msgspec.json.encode(dict(sorted(present.items()))).decode()
+
+
+def _utc(instant: datetime | None) -> datetime | None:
+    if instant is None:
+        return None
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise InstantOutOfRange(str(instant)) from error
+
+
+def _instant(instant: datetime) -> datetime:
+    utc = _utc(instant)
+    assert utc is not None
+    return utc
+
+
+_KINDS: Final[Mapping[type, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
+    asked.Award: lambda effect, shared: domain.Award(
+        amount=effect.amount,
+        activates_at=_utc(effect.activates_at),
+        expires_at=_utc(effect.expires_at),
+        priority=effect.priority,
+        **shared,
+    ),
+    asked.Credit: lambda effect, shared: domain.Credit(
+        amount=effect.amount,
+        activates_at=_utc(effect.activates_at),
+        expires_at=_utc(effect.expires_at),
+        **shared,
+    ),
+    asked.Debit: lambda effect, shared: domain.Debit(amount=effect.amount, **shared),
+    asked.Revoke: lambda effect, shared: domain.Revoke(award=effect.award, total=effect.total, **shared),
+    asked.Hold: lambda effect, shared: domain.Hold(
+        hold=effect.hold,
+        amount=effect.amount,
+        at_most=effect.at_most,
+        expires_at=_instant(effect.expires_at),
+        **shared,
+    ),
+    asked.Capture: lambda effect, shared: domain.Capture(hold=effect.hold, amount=effect.amount, **shared),
+    asked.Release: lambda effect, shared: domain.Release(hold=effect.hold, **shared),
+    asked.Spend: lambda effect, shared: domain.Spend(
+        checkout=effect.checkout, generation=effect.generation, amount=effect.amount, hold=effect.hold, **shared
+    ),
+    asked.GiveBack: lambda effect, shared: domain.GiveBack(
+        checkout=effect.checkout, generation=effect.generation, total=effect.total, **shared
+    ),
+}
+"""One way per kind; a kind that the contract gains must be added here (a test says so)."""

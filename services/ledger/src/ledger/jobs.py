@@ -1,0 +1,110 @@
+"""What the ledger does on time. Balances are right without it: reads subtract what is due."""
+
+import asyncio
+from collections import defaultdict
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from chassis import Database, Job
+from chassis.lanes import lane_of
+from ledger import metrics, usecases
+from ledger.settings import LedgerSettings
+from ledger.store import checking, upkeep
+
+FOLDED_ROWS: Final = 20_000
+"""Appended sums put together in one statement."""
+
+REPORTED: Final = 100
+"""Parked postings looked at again in one round."""
+
+
+def jobs(settings: LedgerSettings) -> list[Job]:
+    """All of them."""
+    return [
+        Job("due", settings.due_every_seconds, lambda database, stop: apply_due(database, stop, settings.due_batch_size)),
+        Job("fold-sums", settings.fold_every_seconds, fold_sums),
+        Job(
+            "parked",
+            settings.parked_every_seconds,
+            lambda database, _: look_at_parked(database, settings.parked_alarm_seconds),
+        ),
+        Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
+    ]
+
+
+async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) -> None:
+    """Activate, end holds and expire on accounts that nobody touches, lane by lane, until nothing is due.
+
+    Each batch is a transaction of its own; the next look finds what is still due, so a crash loses nothing and a second
+    run finds nothing.
+    """
+    while not stop.is_set():
+        async with database.begin() as tx:
+            due = await upkeep.due_accounts(tx.driver, batch_size)
+            lanes = tx.lane_count
+        metrics.OVERDUE.set(len(due))
+        by_lane: dict[int, list[UUID]] = defaultdict(list)
+        for account_id, shop, member in due:
+            by_lane[lane_of(f"{shop}/{member}", lanes)].append(account_id)
+        for lane, account_ids in sorted(by_lane.items()):
+            async with database.begin([lane]) as tx:
+                await usecases.bring_up_to_date(tx, account_ids)
+        if len(due) < batch_size:
+            return
+
+
+async def fold_sums(database: Database, stop: asyncio.Event) -> None:
+    """Keep reads of system accounts short: every batch appends sums, this puts them together."""
+    while not stop.is_set():
+        async with database.begin() as tx:
+            folded = await upkeep.fold_sums(tx.driver, FOLDED_ROWS)
+        if folded < FOLDED_ROWS // 2:
+            return
+
+
+async def look_at_parked(database: Database, alarm_seconds: float) -> None:
+    """The second defence of parking: what has waited for a while is offered again; what waits too long is reported."""
+    log = structlog.get_logger()
+    async with database.begin() as tx:
+        waiting = await checking.parking(tx.driver, None)
+        metrics.PARKED.set(waiting.count)
+        metrics.PARKED_AGE.set(0 if waiting.oldest_at is None else (tx.now - waiting.oldest_at).total_seconds())
+        overdue = await upkeep.parked_long(tx.driver, tx.now - timedelta(seconds=alarm_seconds), REPORTED)
+    for row in overdue:
+        lane_key = f"{row['shop']}/{row['member']}"
+        async with database.begin(await database.lanes_of([lane_key])) as tx:
+            settled = await usecases.offer_again(tx, row["account_id"], (row["shop"], row["source"], row["key"]))
+        if not settled:
+            log.warning("posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"])
+
+
+class Checker:
+    """Sums and replay for the metrics, some accounts each time, round and round."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._after = ("", "", "")
+        self._round = checking.Findings()
+
+    async def run(self, database: Database, stop: asyncio.Event) -> None:  # noqa: ARG002
+        """One batch; the figures of a round are told when it is complete, a fault at once."""
+        async with database.begin() as tx:
+            total, system = await checking.sums(tx.driver, None)
+            found = await checking.replay(tx.driver, None, after=self._after, limit=self._batch_size, chains=True)
+        metrics.SUM_OF_ACCOUNTS.set(total)
+        for name, amount in system.items():
+            metrics.SYSTEM_POINTS.labels(name).set(amount)
+        self._round.add(found)
+        self._after = found.last or ("", "", "")
+        if found.last is None or found.members:
+            metrics.REPLAY_MISMATCHES.set(self._round.replay_mismatches)
+            metrics.SEQ_GAPS.set(self._round.seq_gaps)
+            metrics.BOOK_MISMATCHES.set(self._round.book_mismatches)
+            metrics.CHAIN_BREAKS.set(self._round.chain_breaks)
+        if total or found.members:
+            structlog.get_logger().error("books_broken", sum_of_accounts=total, members=found.members)
+        if found.last is None:
+            self._round = checking.Findings()

@@ -1,0 +1,246 @@
+"""What the ledger's HTTP API takes and gives."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
+from contracts.postings import Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend
+
+MAX_POSTINGS = 1_000
+"""Postings in one call: one transaction's worth, well under a second."""
+
+MAX_MEMBERS = 1_000
+"""Members in one lookup."""
+
+
+PositivePoints = Annotated[Points, Field(ge=1)]
+
+
+class Asked(BaseModel):
+    """A part of a request: strict, and a misspelt field is a mistake."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Answered(BaseModel):
+    """A part of an answer. No defaults: what is left out by mistake must fail here, not at the caller."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# -- postings
+
+
+class AskedPosting(Asked):
+    """One posting asked for; `key` names it for ever, per shop and client."""
+
+    key: PostingKey = Field(description="Asking again with the same content gives the first answer; other content: 409.")
+    member: MemberId
+    asset: Asset = "points"
+    order: OpaqueId | None = None
+    cause: Cause = Cause()
+    effect: Annotated[Award | Revoke | Spend | GiveBack | Credit | Debit, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _operators_are_named(self) -> "AskedPosting":
+        if self.effect.kind in ("credit", "debit") and (self.cause.operator is None or self.cause.reason is None):
+            raise ValueError("a manual credit or debit names its operator and its reason in `cause`")
+        return self
+
+
+class AskedPostings(Asked):
+    """One to a thousand postings; each is settled by itself, in this order."""
+
+    postings: list[AskedPosting] = Field(min_length=1, max_length=MAX_POSTINGS)
+
+
+class BucketSums(Answered):
+    """A member's four sums. `debt` is at or below zero."""
+
+    available: int
+    pending: int
+    held: int
+    debt: int
+
+
+class LotMoved(Answered):
+    """What an entry did to one lot."""
+
+    lot: str
+    change: int
+    remaining: int
+    activates_at: datetime
+    expires_at: datetime | None
+
+
+class Posted(Answered):
+    """One movement, as the statement shows it and as an outcome names it."""
+
+    type: Literal["entry"] = "entry"
+    seq: int = Field(description="Grows by one per entry of the account, without gaps.")
+    kind: str
+    at: datetime = Field(description="When it took effect; balances as of a time go by it.")
+    recorded_at: datetime
+    source: str = Field(description="Who asked; `ledger` for what fell due by itself.")
+    posting: str = Field(description="The key of what was asked.")
+    order: str | None
+    hold: str | None
+    checkout: str | None
+    cause: dict[str, Any]
+    memo: str | None
+    changes: BucketSums
+    system: dict[str, int] = Field(description="System accounts on the other side; with the changes they sum to zero.")
+    before: BucketSums
+    after: BucketSums
+    lots: list[LotMoved]
+    shortfall: int = Field(description="Points that could not be taken: written off or owed.")
+    hash: str
+
+
+class Refused(Answered):
+    """A posting that the ledger refused; nothing changed."""
+
+    type: Literal["refusal"] = "refusal"
+    kind: str
+    at: datetime
+    source: str
+    posting: str
+    order: str | None
+    hold: str | None
+    checkout: str | None
+    code: str
+    detail: str
+    facts: dict[str, int | str]
+
+
+class SettledPosting(Answered):
+    """What became of one posting."""
+
+    key: str
+    outcome: Literal["posted", "unchanged", "parked", "refused", "conflict"] = Field(
+        description="unchanged: there was nothing (more) to move. parked: waits for its cause. conflict: the key was used"
+        " for other content before."
+    )
+    repeated: bool = Field(description="Asked before; this is the first answer again.")
+    entries: list[Posted]
+    refusal: dict[str, Any] | None = Field(description="The problem of a refused posting, as RFC 9457 has it.")
+
+
+class SettledPostings(Answered):
+    """One outcome per posting, in the order asked."""
+
+    outcomes: list[SettledPosting]
+
+
+# -- holds
+
+
+class AskedHold(Asked):
+    """Points to reserve for a checkout."""
+
+    hold: OpaqueId = Field(description="The caller's id of the hold, unique in the shop.")
+    member: MemberId
+    asset: Asset = "points"
+    amount: PositivePoints
+    at_most: bool = Field(default=False, description="Cut to what is available instead of refusing.")
+    expires_at: Instant
+    order: OpaqueId | None = None
+
+
+class AskedCapture(Asked):
+    """How much of a hold to debit."""
+
+    amount: PositivePoints | None = Field(default=None, description="Absent: all of it. The rest is freed.")
+    order: OpaqueId | None = None
+
+
+class SettledHold(Answered):
+    """A hold after what was asked."""
+
+    hold: str
+    member: str
+    asset: str
+    state: Literal["open", "captured", "released", "expired"]
+    amount: int = Field(description="Points reserved.")
+    captured: int
+    released: int
+    expiring: int = Field(description="Of the released points, those whose lots have ended: they are gone at once.")
+    expires_at: datetime
+    balance: BucketSums
+    repeated: bool
+
+
+# -- balances
+
+
+class Due(Answered):
+    """Points that become usable, or are gone, at an instant."""
+
+    at: datetime
+    amount: int
+
+
+class Balance(Answered):
+    """One asset of a member."""
+
+    asset: str
+    available: int
+    pending: int
+    held: int
+    debt: int
+    lifetime_earned: int
+    lifetime_spent: int
+    next_expiries: list[Due]
+    next_activations: list[Due]
+    seq: int = Field(description="Entries so far; 0 for a member the ledger has not seen.")
+
+
+class MemberBalances(Answered):
+    """All assets of a member."""
+
+    member: str
+    as_of: datetime
+    balances: list[Balance]
+
+
+class AskedMembers(Asked):
+    """Whose balances to look up."""
+
+    members: list[MemberId] = Field(min_length=1, max_length=MAX_MEMBERS)
+
+
+class ManyBalances(Answered):
+    """One per member, in the order asked."""
+
+    members: list[MemberBalances]
+
+
+# -- statement
+
+
+class Statement(Answered):
+    """A page of a member's movements and refusals, newest first (oldest first with `after_seq`)."""
+
+    entries: list[Annotated[Posted | Refused, Field(discriminator="type")]]
+    next: str | None = Field(description="Give as `after` for the next page; null on the last.")
+
+
+# -- checks
+
+
+class CheckedLedger(Answered):
+    """What must hold of a shop's books, computed now."""
+
+    sum_of_accounts: int = Field(description="All members' buckets and all system accounts together; always 0.")
+    system: dict[str, int] = Field(description="System accounts of the asset points.")
+    accounts: int
+    entries: int
+    replay_mismatches: int = Field(description="Accounts whose buckets are not the sum of their entries.")
+    seq_gaps: int = Field(description="Accounts with a missing or repeated entry number.")
+    book_mismatches: int = Field(description="Accounts whose lots, holds or shortfalls do not add up to their buckets.")
+    chain_breaks: int | None = Field(description="Accounts with a broken hash chain; null when not asked for.")
+    parked: int
+    oldest_parked_at: datetime | None
+    mismatched_members: list[str] = Field(description="The first few concerned.")

@@ -1,0 +1,333 @@
+"""What must be known before postings are decided, read under their lanes, in a handful of statements for any number."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from chassis.ids import new_uuid
+from ledger.domain import (
+    Account,
+    AccountKey,
+    Award,
+    Capture,
+    Credit,
+    Debit,
+    GiveBack,
+    Hold,
+    HoldId,
+    Parked,
+    Policy,
+    Posting,
+    PostingId,
+    Release,
+    Revoke,
+    ShortfallPolicy,
+    Spend,
+    SpendId,
+    State,
+)
+from ledger.store import rows
+
+KINDS: Final[Mapping[str, type[Posting]]] = {
+    kind.kind: kind for kind in (Award, Credit, Debit, Revoke, Hold, Capture, Release, Spend, GiveBack)
+}
+"""Postings by kind: how a parked one becomes a posting again."""
+
+_CREDITS: Final = (Award, Credit)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The state for a decision, and what only the store needs to know of it."""
+
+    state: State
+    first_open_lots: dict[UUID, int] = field(default_factory=dict)
+    """By account: no lot of a smaller number has anything remaining."""
+    whole: set[UUID] = field(default_factory=set)
+    """Accounts whose lots with something remaining were all loaded."""
+    by_id: dict[UUID, Account] = field(default_factory=dict)
+    """Accounts that are stored, by the store's handle."""
+
+
+async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: datetime) -> Loaded:
+    """All that deciding these postings needs, and no more: an award to an account that owes nothing reads no lots."""
+    loaded = await _accounts(driver, {posting.account_key for posting in postings})
+    concerned = [*postings, *await _parked(driver, loaded, postings)]
+    await _outcomes(driver, loaded.state, concerned)
+    named = _Named(loaded.state, concerned)
+    whole = named.debiting | {
+        account.key
+        for account in loaded.by_id.values()
+        if account.debt or (account.next_due_at is not None and account.next_due_at <= now)
+    }
+    await _books(driver, loaded, whole, named)
+    return loaded
+
+
+async def load_whole(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> Loaded:
+    """Accounts with all that may fall due on them."""
+    found = await driver.fetch(f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = ANY($1)", account_ids)  # noqa: S608
+    loaded = Loaded(State(policies=await _policies(driver, {row["shop"] for row in found})))
+    for row in found:
+        _add(loaded, row)
+    await _books(driver, loaded, set(loaded.state.accounts), _Named(loaded.state, []))
+    return loaded
+
+
+class _Named:
+    """What postings name besides their accounts."""
+
+    def __init__(self, state: State, postings: Iterable[Posting]) -> None:
+        self.debiting: set[AccountKey] = set()
+        self.awards: set[PostingId] = set()
+        self.holds: set[HoldId] = set()
+        self.spends: set[SpendId] = set()
+        self.orders: set[tuple[UUID, str]] = set()
+        for posting in postings:
+            if isinstance(posting, _CREDITS):
+                continue
+            self.debiting.add(posting.account_key)
+            if posting.order is not None:
+                self.orders.add((_id(state, posting), posting.order))
+            if isinstance(posting, Revoke):
+                self.awards.add(posting.award_id)
+            elif isinstance(posting, Hold | Capture | Release):
+                self.holds.add(posting.hold_id)
+                if isinstance(posting, Capture):  # remembered as the spend that it is, under its hold's name
+                    self.spends.add(posting.spend_id)
+            elif isinstance(posting, Spend | GiveBack):
+                self.spends.add(posting.spend_id)
+                if isinstance(posting, Spend) and posting.hold is not None:
+                    self.holds.add(HoldId(posting.shop, posting.hold))
+
+
+def _id(state: State, posting: Posting) -> UUID:
+    return state.accounts[posting.account_key].id
+
+
+def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Keys as one array per part, sorted so that index pages are met in their order."""
+    return list(zip(*sorted(keys), strict=True))
+
+
+async def _policies(driver: asyncpg.Connection, shops: set[str]) -> dict[str, Policy]:
+    stored = await driver.fetch("SELECT shop, shortfall FROM programme WHERE shop = ANY($1)", list(shops))
+    known = {shop: Policy(ShortfallPolicy(shortfall)) for shop, shortfall in stored}
+    return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
+
+
+async def _accounts(driver: asyncpg.Connection, keys: set[AccountKey]) -> Loaded:
+    """The accounts; one that is not stored yet is a zero account with an id of its own."""
+    loaded = Loaded(State(policies=await _policies(driver, {key.shop for key in keys})))
+    stored = await driver.fetch(
+        f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
+        " JOIN account AS a USING (shop, member, asset)",
+        *_columns(keys),
+    )
+    for row in stored:
+        _add(loaded, row)
+    for key in keys - loaded.state.accounts.keys():
+        loaded.state.add_account(Account(key=key, id=new_uuid(), fresh=True))
+    return loaded
+
+
+def _add(loaded: Loaded, row: Any) -> None:
+    account = rows.account_of(row)
+    loaded.state.add_account(account)
+    loaded.by_id[account.id] = account
+    loaded.first_open_lots[account.id] = row["first_open_lot"]
+
+
+async def _outcomes(driver: asyncpg.Connection, state: State, postings: Sequence[Posting]) -> None:
+    """What became of these keys, and of the awards that are to be taken back."""
+    ids = {posting.id for posting in postings}
+    ids.update(posting.award_id for posting in postings if isinstance(posting, Revoke))
+    stored = await driver.fetch(
+        f"SELECT {rows.OUTCOME_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"  # noqa: S608
+        " JOIN posting AS p USING (shop, source, key) JOIN account AS a ON a.id = p.account_id",
+        *_columns(ids),
+    )
+    for row in stored:
+        outcome = rows.outcome_of(row)
+        state.outcomes[outcome.id] = outcome
+
+
+async def _parked(driver: asyncpg.Connection, loaded: Loaded, postings: Sequence[Posting]) -> list[Posting]:
+    """What waits on these accounts, and of it what applies now because its cause is among the postings, or is itself."""
+    causes: set[PostingId | SpendId] = {posting.id for posting in postings}
+    causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend))
+    accounts = {_id(loaded.state, posting) for posting in postings} & loaded.by_id.keys()
+    waiting = []
+    for parked in await parked_of(driver, list(accounts)):
+        loaded.state.add_parked(parked)
+        if parked.waits_for in causes:
+            waiting.append(parked.posting)
+    return waiting
+
+
+async def parked_of(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> list[Parked]:
+    """What waits on these accounts, in order of arrival."""
+    if not account_ids:
+        return []
+    stored = await driver.fetch(
+        "SELECT account_id, posting::text, content_hash, since FROM parked WHERE account_id = ANY($1) ORDER BY place",
+        account_ids,
+    )
+    return [
+        Parked(
+            posting=(posting := posting_of(json.loads(text))),
+            content_hash=content_hash,
+            waits_for=posting.award_id if isinstance(posting, Revoke) else _spend_of(posting),
+            since=since,
+        )
+        for _, text, content_hash, since in stored
+    ]
+
+
+def _spend_of(posting: Posting) -> SpendId:
+    assert isinstance(posting, GiveBack), "only take-backs and returns wait for a cause"
+    return posting.spend_id
+
+
+def posting_of(stored: dict[str, Any]) -> Posting:
+    """A parked posting again."""
+    commitment = stored.pop("memo_commitment", None)
+    kind = KINDS[stored.pop("kind")]
+    return kind(**stored, memo_commitment=None if commitment is None else bytes.fromhex(commitment))
+
+
+def posting_text(posting: Posting) -> str:
+    """A posting that parks, as stored. Kinds with instants never park."""
+    values = {part.name: getattr(posting, part.name) for part in fields(posting)}
+    if posting.memo_commitment is not None:
+        values["memo_commitment"] = posting.memo_commitment.hex()
+    return rows.json_text({"kind": posting.kind, **values})
+
+
+async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountKey], named: _Named) -> None:
+    """Lots, holds, spends and shortfalls of the accounts that need them."""
+    state = loaded.state
+    ids = sorted(account.id for key, account in state.accounts.items() if key in whole and not account.fresh)
+    foreign = _Foreign(driver, loaded)
+    if ids:
+        await _open_lots(driver, loaded, ids)
+        for row in await driver.fetch(
+            f"SELECT {rows.HOLD_COLUMNS} FROM hold AS h WHERE h.account_id = ANY($1) AND h.state = 'open'",  # noqa: S608
+            ids,
+        ):
+            state.add_hold(rows.hold_of(row, loaded.by_id[row[0]]))
+        for row in await driver.fetch(
+            f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1) AND f.held + f.owed + f.written_off > 0",  # noqa: S608
+            ids,
+        ):
+            shortfall = rows.shortfall_of(row, loaded.by_id[row[0]])
+            state.add_shortfall(shortfall)
+            if shortfall.order is not None:
+                named.orders.add((row[0], shortfall.order))
+    await _named_awards(driver, loaded, named, foreign)
+    await _named_holds(driver, loaded, named, foreign)
+    await _spends(driver, loaded, named, foreign)
+
+
+class _Foreign:
+    """Accounts that postings do not speak of, but whose awards, holds or spends they name by mistake."""
+
+    def __init__(self, driver: asyncpg.Connection, loaded: Loaded) -> None:
+        self._driver = driver
+        self._loaded = loaded
+        self._known: dict[UUID, Account] = {}
+
+    async def account(self, account_id: UUID) -> Account:
+        """The account; of a foreign one, nothing but whose it is may be looked at."""
+        account = self._loaded.by_id.get(account_id) or self._known.get(account_id)
+        if account is None:
+            row = await self._driver.fetchrow(f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1", account_id)  # noqa: S608
+            account = self._known[account_id] = rows.account_of(row)
+        return account
+
+
+async def _open_lots(driver: asyncpg.Connection, loaded: Loaded, ids: Sequence[UUID]) -> None:
+    found = await driver.fetch(
+        f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"  # noqa: S608
+        " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0",
+        ids,
+        [loaded.first_open_lots[account_id] for account_id in ids],
+    )
+    for row in found:
+        loaded.state.add_lot(rows.lot_of(row, loaded.by_id[row[0]]))
+    loaded.whole.update(ids)
+
+
+async def _named_awards(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:
+    """The lots of awards that are to be taken back, whatever remains of them."""
+    if not named.awards:
+        return
+    found = await driver.fetch(
+        f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"  # noqa: S608
+        " JOIN posting AS p USING (shop, source, key)"
+        " JOIN lot AS l ON l.account_id = p.account_id AND l.number BETWEEN p.first_seq AND p.last_seq"
+        " AND l.source = p.source AND l.key = p.key",
+        *_columns(named.awards),
+    )
+    for row in found:
+        account = await foreign.account(row[0])
+        if row[1] not in account.lots:
+            loaded.state.add_lot(rows.lot_of(row, account))
+        if row[11] is not None:
+            named.orders.add((row[0], row[11]))
+
+
+async def _named_holds(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:
+    missing = named.holds - loaded.state.holds.keys()
+    if not missing:
+        return
+    found = await driver.fetch(
+        f"SELECT {rows.HOLD_COLUMNS} FROM unnest($1::text[], $2::text[]) AS k (shop, hold)"  # noqa: S608
+        " JOIN hold AS h USING (shop, hold)",
+        *_columns(missing),
+    )
+    for row in found:
+        loaded.state.add_hold(rows.hold_of(row, await foreign.account(row[0])))
+
+
+async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:
+    """Spends that are named, all spends of their orders, and the lots that they used."""
+    if not named.spends and not named.orders:
+        return
+    found: dict[tuple[Any, ...], Any] = {}
+    if named.spends:
+        for row in await driver.fetch(
+            f"SELECT {rows.SPEND_COLUMNS} FROM unnest($1::text[], $2::text[], $3::int[]) AS k (shop, checkout, generation)"  # noqa: S608
+            " JOIN spend AS s USING (shop, checkout, generation)",
+            *_columns(named.spends),
+        ):
+            found[tuple(row[:3])] = row
+            if row[3] is not None:
+                named.orders.add((row[0], row[3]))
+    orders = [(account_id, order) for account_id, order in named.orders if account_id in loaded.by_id]
+    if orders:
+        for row in await driver.fetch(
+            f"SELECT {rows.SPEND_COLUMNS} FROM unnest($1::uuid[], $2::text[]) AS k (account_id, \"order\")"  # noqa: S608
+            ' JOIN spend AS s USING (account_id, "order")',
+            *_columns(orders),
+        ):
+            found[tuple(row[:3])] = row
+    used: set[tuple[UUID, int]] = set()
+    for row in found.values():
+        spend = rows.spend_of(row, await foreign.account(row[0]))
+        loaded.state.add_spend(spend)
+        used.update((row[0], use.lot) for use in spend.uses if use.lot not in spend.account.lots)
+    if used:
+        for row in await driver.fetch(
+            f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, number)"  # noqa: S608
+            " JOIN lot AS l USING (account_id, number)",
+            *_columns(used),
+        ):
+            loaded.state.add_lot(rows.lot_of(row, await foreign.account(row[0])))
+
+

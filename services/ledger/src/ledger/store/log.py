@@ -1,0 +1,171 @@
+"""The ledger's log as the relay reads it: entries and refusals by their places, each made into its event as it is read."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from chassis.outbox import Outgoing
+from contracts import topics
+from ledger.domain import PostingId
+from ledger.store import rows
+
+_ENTRIES: Final = (
+    "SELECT e.lane, e.position, a.shop, a.member, a.asset, e.account_id, x.epoch, e.seq, e.kind, e.at, e.recorded_at,"
+    ' e.source, e.key, e."order", e.checkout, e.hold, e.cause::text, e.available, e.pending, e.held, e.debt,'
+    " e.system::text, e.available_after, e.pending_after, e.held_after, e.debt_after, e.lots::text, e.shortfall, e.hash,"
+    " e.trace"
+    " FROM epoch AS x, unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+    " CROSS JOIN LATERAL (SELECT * FROM entry AS e WHERE e.lane = c.lane AND e.position > c.position"
+    " ORDER BY e.position LIMIT $3) AS e"
+    " JOIN account AS a ON a.id = e.account_id"
+)
+_REFUSALS: Final = (
+    "SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r.\"order\", r.checkout, r.code,"
+    " r.facts::text, r.trace"
+    " FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+    " CROSS JOIN LATERAL (SELECT * FROM refusal AS r WHERE r.lane = c.lane AND r.position > c.position"
+    " ORDER BY r.position LIMIT $3) AS r"
+    " JOIN account AS a ON a.id = r.account_id"
+)
+
+
+async def highest(driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
+    """The highest position ever given in each lane, read in one statement after the lock."""
+    found = await driver.fetch(
+        "SELECT l.lane, GREATEST("
+        "(SELECT e.position FROM entry AS e WHERE e.lane = l.lane ORDER BY e.position DESC LIMIT 1),"
+        " (SELECT r.position FROM refusal AS r WHERE r.lane = l.lane ORDER BY r.position DESC LIMIT 1),"
+        " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0)"
+        " FROM unnest($1::int[]) AS l (lane)",
+        lanes,
+    )
+    return dict(found)
+
+
+class LedgerLog:
+    """Exactly one event per entry and refusal, by construction: the log is the outbox."""
+
+    async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
+        """The rows behind these positions. Two statements see two moments; what is told ends before any gap between them."""
+        lanes, positions = list(after.keys()), list(after.values())
+        found = [entry_event(row) for row in await driver.fetch(_ENTRIES, lanes, positions, limit)]
+        refusals = await driver.fetch(_REFUSALS, lanes, positions, limit)
+        if refusals:
+            found += [refusal_event(row) for row in refusals]
+            found.sort(key=lambda event: (event.lane, event.position))
+        return list(_without_gaps(found, after))
+
+    async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
+        """The highest position ever given in each lane; 0 when none was."""
+        return await highest(driver, lanes)
+
+    async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:  # noqa: ARG002
+        """Nothing: the log is the ledger."""
+        return 0
+
+
+def _without_gaps(events: Sequence[Outgoing], after: Mapping[int, int]) -> Sequence[Outgoing]:
+    """Rows of a lane become visible in order, so positions follow each other; where they do not, the rest comes later."""
+    reached = dict(after)
+    told = []
+    for event in events:
+        if event.position == reached[event.lane] + 1:
+            reached[event.lane] = event.position
+            told.append(event)
+    return told
+
+
+def entry_id(entry_hash: bytes) -> UUID:
+    """An entry's id: drawn from its hash, so that it needs no column and is the same wherever the history is."""
+    return UUID(bytes=entry_hash[:16], version=8)
+
+
+def refusal_id(posting: PostingId) -> UUID:
+    """A refusal's id: a posting is refused once."""
+    return UUID(bytes=sha256("\n".join(("refusal", *posting)).encode()).digest()[:16], version=8)
+
+
+def entry_event(row: Any) -> Outgoing:
+    """The points-changed event of a row of `_ENTRIES`. What is stored as JSON goes out byte by byte."""
+    (
+        lane, position, shop, member, asset, account_id, epoch, seq, kind, at, recorded_at, source, key, order, checkout,
+        hold, cause, available, pending, held, debt, system, available_after, pending_after, held_after, debt_after, lots,
+        shortfall, entry_hash, trace,
+    ) = row  # fmt: skip
+    event_id = entry_id(entry_hash)
+    body: dict[str, Any] = {
+        "shop": shop,
+        "member": member,
+        "asset": asset,
+        "account": str(account_id),
+        "epoch": epoch,
+        "seq": seq,
+        "entry": str(event_id),
+        "kind": kind,
+        "at": at,
+        "recorded_at": recorded_at,
+        "source": source,
+        "posting": key,
+        "cause": msgspec.Raw(cause.encode()),
+        "changes": {"available": available, "pending": pending, "held": held, "debt": debt},
+        "system": msgspec.Raw(system.encode()),
+        "balances": {
+            "available": available_after,
+            "pending": pending_after,
+            "held": held_after,
+            "debt": debt_after,
+        },
+        "lots": msgspec.Raw(lots.encode()),
+        "shortfall": shortfall,
+        "hash": entry_hash.hex(),
+    }
+    for name, value in (("order", order), ("checkout", checkout), ("hold", hold)):
+        if value is not None:
+            body[name] = value
+    return Outgoing(
+        lane=lane,
+        position=position,
+        id=event_id,
+        topic=topics.LEDGER.name,
+        key=f"{shop}/{member}",
+        type="points-changed",
+        body=rows.encode_json(body),
+        at=recorded_at,
+        trace=trace,
+    )
+
+
+def refusal_event(row: Any) -> Outgoing:
+    """The posting-refused event of a row of `_REFUSALS`."""
+    lane, position, shop, member, asset, kind, at, source, key, order, checkout, code, facts, trace = row
+    error = rows.error_of(code, rows.decode_json(facts))
+    body: dict[str, Any] = {
+        "shop": shop,
+        "member": member,
+        "asset": asset,
+        "source": source,
+        "posting": key,
+        "kind": kind,
+        "code": code,
+        "detail": error.detail,
+        "facts": msgspec.Raw(facts.encode()),
+        "at": at,
+    }
+    for name, value in (("order", order), ("checkout", checkout)):
+        if value is not None:
+            body[name] = value
+    return Outgoing(
+        lane=lane,
+        position=position,
+        id=refusal_id(PostingId(shop, source, key)),
+        topic=topics.LEDGER.name,
+        key=f"{shop}/{member}",
+        type="posting-refused",
+        body=rows.encode_json(body),
+        at=at,
+        trace=trace,
+    )

@@ -1,0 +1,307 @@
+"""What others ask: balances now and then, statements, holds. Nothing here writes; what is due is subtracted in memory."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from ledger.domain import GENESIS, Account, AccountKey, Entry, LedgerError, settle_due
+from ledger.store import rows
+from ledger.store.loading import load_whole
+
+NEXT_DATES: Final = 5
+"""Next expiries and activations that a balance names."""
+
+
+@dataclass(slots=True)
+class DatedPoints:
+    """Points that become usable, or are gone, at an instant."""
+
+    at: datetime
+    amount: int
+
+
+@dataclass(slots=True)
+class Standing:
+    """An account as it stands at an instant, with what is due applied."""
+
+    account: Account
+    next_expiries: list[DatedPoints] = field(default_factory=list)
+    next_activations: list[DatedPoints] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Refused:
+    """A refusal as the statement shows it."""
+
+    position: int
+    kind: str
+    at: datetime
+    source: str
+    key: str
+    order: str | None
+    hold: str | None
+    checkout: str | None
+    error: LedgerError
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of a statement."""
+
+    position: int
+    entry: Entry | Refused
+    memo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which lines of a statement are wanted."""
+
+    kind: str | None = None
+    order: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def known_shops(driver: asyncpg.Connection, shops: Iterable[str]) -> set[str]:
+    """Which of these shops have a programme."""
+    return {row[0] for row in await driver.fetch("SELECT shop FROM programme WHERE shop = ANY($1)", list(shops))}
+
+
+async def hold_member(driver: asyncpg.Connection, shop: str, hold: str) -> tuple[str, str] | None:
+    """Whose hold it is: member and asset. It never changes, so it can be read before the lane is taken."""
+    row = await driver.fetchrow(
+        "SELECT a.member, a.asset FROM hold AS h JOIN account AS a ON a.id = h.account_id WHERE h.shop = $1 AND h.hold = $2",
+        shop,
+        hold,
+    )
+    return None if row is None else (row[0], row[1])
+
+
+# -- balances
+
+_ACCOUNTS: Final = (
+    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now FROM account AS a WHERE a.shop = $1 AND a.member = ANY($2)"  # noqa: S608
+)
+_DATED_LOTS: Final = (
+    "SELECT l.account_id, l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
+    " FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"
+    " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0"
+    " WHERE NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2, 3 ORDER BY 3"
+)
+
+
+async def balances(driver: asyncpg.Connection, shop: str, members: Sequence[str]) -> dict[str, list[Standing]]:
+    """The accounts of these members as they stand now, by member; members that were never seen are absent."""
+    found = await driver.fetch(_ACCOUNTS, shop, members)
+    if not found:
+        return {}
+    now: datetime = found[0]["now"]
+    standings: dict[str, list[Standing]] = defaultdict(list)
+    dated: dict[UUID, Standing] = {}
+    due = []
+    for row in found:
+        if row["next_due_at"] is not None and row["next_due_at"] <= now:
+            due.append(row["id"])
+        else:
+            standing = Standing(rows.account_of(row))
+            standings[row["member"]].append(standing)
+            dated[row["id"]] = standing
+    if dated:
+        await _add_dates(driver, dated, found)
+    for standing in await _settled(driver, due, now):
+        standings[standing.account.key.member].append(standing)
+    return standings
+
+
+async def _add_dates(driver: asyncpg.Connection, dated: Mapping[UUID, Standing], found: Sequence[Any]) -> None:
+    firsts = {row["id"]: row["first_open_lot"] for row in found if row["id"] in dated and row["next_due_at"] is not None}
+    if not firsts:
+        return  # nothing of these accounts ever becomes usable or is ever gone
+    for account_id, pending, at, amount in await driver.fetch(_DATED_LOTS, list(firsts), list(firsts.values())):
+        standing = dated[account_id]
+        dates = standing.next_activations if pending else standing.next_expiries
+        if len(dates) < NEXT_DATES:
+            dates.append(DatedPoints(at, amount))
+
+
+async def _settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now: datetime) -> list[Standing]:
+    """Accounts on which something is due: the same rules that the jobs apply, without saving."""
+    if not account_ids:
+        return []
+    loaded = await load_whole(driver, account_ids)
+    settle_due(loaded.state, now)
+    standings = []
+    for account in loaded.state.accounts.values():
+        standing = Standing(account)
+        expiring: dict[datetime, int] = defaultdict(int)
+        activating: dict[datetime, int] = defaultdict(int)
+        for lot in account.lots.values():
+            if lot.pending:
+                activating[lot.activates_at] += lot.remaining
+            elif lot.expires_at is not None and not lot.ended:
+                expiring[lot.expires_at] += lot.remaining
+        standing.next_expiries = _first_dates(expiring)
+        standing.next_activations = _first_dates(activating)
+        standings.append(standing)
+    return standings
+
+
+def _first_dates(dates: Mapping[datetime, int]) -> list[DatedPoints]:
+    return [DatedPoints(at, amount) for at, amount in sorted(dates.items()) if amount][:NEXT_DATES]
+
+
+async def balances_as_of(driver: asyncpg.Connection, shop: str, member: str, as_of: datetime) -> list[Standing]:
+    """The accounts of a member as they stood at a past instant: their last entries by then, and what was due by then."""
+    standings = []
+    for row in await driver.fetch(_ACCOUNTS, shop, [member]):
+        account = rows.account_of(row)
+        if account.last_at is None or account.last_at <= as_of:
+            due = account.next_due_at is not None and account.next_due_at <= as_of
+            standings += await _settled(driver, [account.id], as_of) if due else [Standing(account)]
+        else:
+            standings.append(Standing(await _account_as_of(driver, account, as_of)))
+    for standing in standings:
+        standing.next_expiries, standing.next_activations = [], []
+    return standings
+
+
+async def _account_as_of(driver: asyncpg.Connection, account: Account, as_of: datetime) -> Account:
+    """The buckets after the last entry by then. Entries' instants never fall, so their numbers can be halved over."""
+    low, high = 0, account.seq
+    while low < high:
+        middle = (low + high + 1) // 2
+        at = await driver.fetchval("SELECT at FROM entry WHERE account_id = $1 AND seq = $2", account.id, middle)
+        low, high = (middle, high) if at <= as_of else (low, middle - 1)
+    past = Account(key=account.key, id=account.id, seq=low)
+    if low:
+        row = await driver.fetchrow(
+            "SELECT available_after, pending_after, held_after, debt_after, earned_after, spent_after, at, hash"
+            " FROM entry WHERE account_id = $1 AND seq = $2",
+            account.id,
+            low,
+        )
+        past.available, past.pending, past.held, past.debt, past.earned, past.spent, past.last_at, past.hash = row
+    return past
+
+
+# -- statement
+
+
+async def entries_of(
+    driver: asyncpg.Connection, ranges: Mapping[UUID, tuple[Account, int, int]]
+) -> dict[UUID, list[Entry]]:
+    """Entries of accounts, from one number to another."""
+    by_account: dict[UUID, list[Entry]] = {account_id: [] for account_id in ranges}
+    found = await driver.fetch(
+        f"SELECT {rows.ENTRY_COLUMNS}, e.account_id FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k (account_id, first, last)"  # noqa: S608
+        " JOIN entry AS e ON e.account_id = k.account_id AND e.seq BETWEEN k.first AND k.last ORDER BY e.account_id, e.seq",
+        list(ranges),
+        [first for _, first, _ in ranges.values()],
+        [last for _, _, last in ranges.values()],
+    )
+    for row in found:
+        by_account[row["account_id"]].append(rows.entry_of(row, ranges[row["account_id"]][0], GENESIS))
+    return by_account
+
+
+_WANTED: Final = (
+    " AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR \"order\" = $4)"
+    " AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of a statement ended: the position of its last line, and the number of the last entry shown so far."""
+
+    position: int
+    seq: int
+
+
+NEWEST: Final = Place(2**62, 2**62)
+
+
+async def statement(
+    driver: asyncpg.Connection, account: Account, *, filters: Filters, before: Place, limit: int
+) -> list[Line]:
+    """An account's entries and refusals, newest first, before a place. Positions grow with numbers; both bound the scan."""
+    wanted = (filters.kind, filters.order, filters.since, filters.until, limit)
+    lines = [
+        Line(row["position"], rows.entry_of(row, account, GENESIS), row["memo"])
+        for row in await driver.fetch(
+            f"SELECT {rows.ENTRY_COLUMNS}, e.position, m.memo FROM entry AS e LEFT JOIN memo AS m"  # noqa: S608
+            " ON m.account_id = e.account_id AND m.source = e.source AND m.key = e.key AND e.memo_commitment IS NOT NULL"
+            f" WHERE e.account_id = $1 AND e.position < $2{_of('e', _WANTED)} AND e.seq < $8 ORDER BY e.seq DESC LIMIT $7",
+            account.id,
+            before.position,
+            *wanted,
+            before.seq,
+        )
+    ]
+    lines += [
+        Line(row["position"], refused_of(row))
+        for row in await driver.fetch(
+            f"SELECT {_REFUSAL_COLUMNS} FROM refusal AS r WHERE r.account_id = $1 AND r.position < $2{_of('r', _WANTED)}"  # noqa: S608
+            " ORDER BY r.position DESC LIMIT $7",
+            account.id,
+            before.position,
+            *wanted,
+        )
+    ]
+    lines.sort(key=lambda line: -line.position)
+    return lines[:limit]
+
+
+async def entries_after(driver: asyncpg.Connection, account: Account, *, seq: int, limit: int) -> list[Line]:
+    """An account's entries behind a number, oldest first: how a reader with a gap fetches what it misses."""
+    found = await driver.fetch(
+        f"SELECT {rows.ENTRY_COLUMNS}, e.position, m.memo FROM entry AS e LEFT JOIN memo AS m"  # noqa: S608
+        " ON m.account_id = e.account_id AND m.source = e.source AND m.key = e.key AND e.memo_commitment IS NOT NULL"
+        " WHERE e.account_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3",
+        account.id,
+        seq,
+        limit,
+    )
+    return [Line(row["position"], rows.entry_of(row, account, GENESIS), row["memo"]) for row in found]
+
+
+async def account_by_key(driver: asyncpg.Connection, key: AccountKey) -> Account | None:
+    """An account as stored; None when it was never seen."""
+    row = await driver.fetchrow(
+        f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.shop = $1 AND a.member = $2 AND a.asset = $3",  # noqa: S608
+        *key,
+    )
+    return None if row is None else rows.account_of(row)
+
+
+_REFUSAL_COLUMNS: Final = (
+    'r.position, r.kind, r.at, r.source, r.key, r."order", r.hold, r.checkout, r.code, r.facts::text AS facts'
+)
+
+
+def refused_of(row: Any) -> Refused:
+    """A row of `_REFUSAL_COLUMNS`."""
+    return Refused(
+        position=row[0],
+        kind=row[1],
+        at=row[2],
+        source=row[3],
+        key=row[4],
+        order=row[5],
+        hold=row[6],
+        checkout=row[7],
+        error=rows.error_of(row[8], rows.decode_json(row[9])),
+    )
+
+
+def _of(alias: str, condition: str) -> str:
+    """The condition on that table's columns."""
+    for column in ("kind", '"order"', "at"):
+        condition = condition.replace(f" {column} ", f" {alias}.{column} ")
+    return condition

@@ -1,0 +1,455 @@
+"""What follows from postings, written in one statement per table, whatever their number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from chassis.ids import new_uuid
+from chassis.lanes import lane_of
+from ledger import tables
+from ledger.domain import Account, AccountKey, Decision, Entry, LotChange, Outcome, Parked, PostingId, Refusal
+from ledger.store import log, rows
+from ledger.store.loading import Loaded, posting_text
+
+COPY_FROM: Final = 200
+"""Rows from which COPY beats an INSERT with arrays; below it, its extra round trip costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """An operator's words, with the salt of the commitment to them that the history holds."""
+
+    salt: bytes
+    text: str
+
+
+_ACCOUNT_CHANGES: Final = (
+    "available", "pending", "held", "debt", "earned", "spent", "seq", "hash", "last_at", "next_due_at", "first_open_lot",
+)  # fmt: skip
+_LOT_CHANGES: Final = ("remaining", "pending", "ended", "taken_back")
+_HOLD_CHANGES: Final = ("state", "captured", "released", "expiring")
+_SPEND_CHANGES: Final = ("amount", "uses", "given_back", "ended", "reversed")
+_SHORTFALL_CHANGES: Final = ("missed", "held", "owed", "written_off")
+_POSTING_CHANGES: Final = ("result", "first_seq", "last_seq", "code", "facts")
+
+_INSERT_ACCOUNT: Final = rows.insert_from_arrays(tables.account)
+_UPDATE_ACCOUNT: Final = rows.update_from_arrays(tables.account, ("id",), _ACCOUNT_CHANGES)
+_INSERT_POSTING: Final = rows.insert_from_arrays(tables.posting)
+_UPDATE_POSTING: Final = rows.update_from_arrays(tables.posting, ("shop", "source", "key"), _POSTING_CHANGES)
+_INSERT_LOT: Final = rows.insert_from_arrays(tables.lot)
+_UPDATE_LOT: Final = rows.update_from_arrays(tables.lot, ("account_id", "number"), _LOT_CHANGES)
+_INSERT_HOLD: Final = rows.insert_from_arrays(tables.hold)
+_UPDATE_HOLD: Final = rows.update_from_arrays(tables.hold, ("account_id", "hold"), _HOLD_CHANGES)
+_INSERT_SPEND: Final = rows.insert_from_arrays(tables.spend)
+_UPDATE_SPEND: Final = rows.update_from_arrays(tables.spend, ("account_id", "checkout", "generation"), _SPEND_CHANGES)
+_INSERT_SHORTFALL: Final = rows.insert_from_arrays(tables.shortfall)
+_UPDATE_SHORTFALL: Final = rows.update_from_arrays(
+    tables.shortfall, ("account_id", "source", "key"), _SHORTFALL_CHANGES
+)
+_INSERT_ENTRY: Final = rows.insert_from_arrays(tables.entry)
+_INSERT_REFUSAL: Final = rows.insert_from_arrays(tables.refusal)
+_INSERT_SYSTEM_SUM: Final = rows.insert_from_arrays(tables.system_sum)
+_INSERT_MEMO: Final = rows.insert_from_arrays(tables.memo)
+_INSERT_PARKED: Final = rows.insert_from_arrays(
+    tables.parked, ("account_id", "shop", "source", "key", "content_hash", "posting", "since")
+)
+
+
+async def save(
+    driver: asyncpg.Connection,
+    loaded: Loaded,
+    decision: Decision,
+    *,
+    lane_count: int,
+    traces: Mapping[PostingId, str] | None = None,
+    memos: Mapping[PostingId, Memo] | None = None,
+) -> None:
+    """Write a decision. The lanes of its accounts are held, so nothing of what was loaded has changed since."""
+    await _save_log(driver, decision, lane_count, traces or {})
+    await _save_accounts(driver, loaded, decision)
+    await _save_outcomes(driver, loaded, decision)
+    await _save_lots(driver, decision)
+    await _save_holds(driver, decision)
+    await _save_spends(driver, decision)
+    await _save_shortfalls(driver, decision)
+    if decision.system:
+        sums = sorted((*names, amount) for names, amount in decision.system.items() if amount)
+        await _write(driver, _INSERT_SYSTEM_SUM, [(new_uuid(), *row) for row in sums])
+    if memos:
+        fresh = [(outcome, memos[outcome.id]) for outcome in decision.decided if outcome.id in memos]
+        await _write(
+            driver,
+            _INSERT_MEMO,
+            [
+                (loaded.state.accounts[outcome.account].id, outcome.id.source, outcome.id.key, memo.salt, memo.text)
+                for outcome, memo in fresh
+            ],
+        )
+
+
+async def _write(driver: asyncpg.Connection, statement: str, records: Sequence[tuple[Any, ...]]) -> None:
+    if records:
+        await driver.execute(statement, *zip(*records, strict=True))
+
+
+async def _insert(
+    driver: asyncpg.Connection, table: Any, statement: str, records: Sequence[tuple[Any, ...]]
+) -> None:
+    """Many rows go by COPY."""
+    if len(records) >= COPY_FROM:
+        await driver.copy_records_to_table(table.name, records=records, columns=table.columns.keys())
+    else:
+        await _write(driver, statement, records)
+
+
+# -- the log
+
+
+async def _save_log(
+    driver: asyncpg.Connection, decision: Decision, lane_count: int, traces: Mapping[PostingId, str]
+) -> None:
+    """Entries and refusals at the next places of their lanes, in the order in which they happened."""
+    if not decision.log:
+        return
+    lane_by_account: dict[AccountKey, int] = {}
+    for row in decision.log:
+        key = row.account.key
+        if key not in lane_by_account:
+            lane_by_account[key] = lane_of(f"{key.shop}/{key.member}", lane_count)
+    position = dict(await log.highest(driver, sorted(set(lane_by_account.values()))))
+    entries, refusals = [], []
+    for row in decision.log:
+        lane = lane_by_account[row.account.key]
+        position[lane] += 1
+        if isinstance(row, Entry):
+            trace = traces.get(PostingId(row.account.key.shop, row.source, row.key)) if traces else None
+            entries.append(_entry_row(row, lane, position[lane], trace))
+        else:
+            refusals.append(_refusal_row(row, lane, position[lane], traces.get(row.posting.id)))
+    await _insert(driver, tables.entry, _INSERT_ENTRY, entries)
+    await _insert(driver, tables.refusal, _INSERT_REFUSAL, refusals)
+
+
+def _entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+    return (
+        entry.account.id,
+        entry.seq,
+        lane,
+        position,
+        entry.kind,
+        entry.at,
+        entry.recorded_at,
+        entry.source,
+        entry.key,
+        entry.order,
+        entry.hold,
+        entry.checkout,
+        entry.generation,
+        entry.cause,
+        entry.memo_commitment,
+        entry.available,
+        entry.pending,
+        entry.held,
+        entry.debt,
+        rows.json_text(dict(entry.system)),
+        entry.available_after,
+        entry.pending_after,
+        entry.held_after,
+        entry.debt_after,
+        entry.earned_after,
+        entry.spent_after,
+        lots_text(entry.lots),
+        entry.shortfall,
+        entry.difference,
+        entry.hash,
+        trace,
+    )
+
+
+def lots_text(changes: Sequence[LotChange]) -> str:
+    """What an entry did to lots, as stored and as its event carries it."""
+    return rows.json_text(
+        [
+            {
+                "lot": str(change.lot),
+                "change": change.change,
+                "remaining": change.remaining,
+                "activates_at": change.activates_at,
+                "expires_at": change.expires_at,
+                "priority": change.priority,
+            }
+            for change in changes
+        ]
+    )
+
+
+def _refusal_row(refusal: Refusal, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+    posting = refusal.posting
+    return (
+        lane,
+        position,
+        refusal.account.id,
+        posting.kind,
+        refusal.at,
+        posting.source,
+        posting.key,
+        posting.order,
+        getattr(posting, "hold", None),
+        getattr(posting, "checkout", None),
+        refusal.error.code,
+        rows.json_text(refusal.error.facts),
+        trace,
+    )
+
+
+# -- the state
+
+
+async def _save_accounts(driver: asyncpg.Connection, loaded: Loaded, decision: Decision) -> None:
+    """Changed accounts, and new ones also when only a refusal or a parked posting names them."""
+    accounts = loaded.state.accounts
+    fresh = {outcome.account for outcome in decision.decided if accounts[outcome.account].fresh}
+    await _insert(
+        driver,
+        tables.account,
+        _INSERT_ACCOUNT,
+        [
+            (account.id, *account.key, *_account_changes(loaded, account))
+            for account in sorted((accounts[key] for key in fresh), key=_by_id)
+        ],
+    )
+    await _write(
+        driver,
+        _UPDATE_ACCOUNT,
+        [
+            (account.id, *_account_changes(loaded, account))
+            for account in sorted(decision.accounts, key=_by_id)
+            if not account.fresh
+        ],
+    )
+
+
+def _by_id(account: Account) -> UUID:
+    return account.id
+
+
+def _account_changes(loaded: Loaded, account: Account) -> tuple[Any, ...]:
+    first_open_lot = loaded.first_open_lots.get(account.id, 1)
+    if account.id in loaded.whole:
+        first_open_lot = min((lot.number for lot in account.lots.values() if lot.remaining), default=account.seq + 1)
+    return (
+        account.available,
+        account.pending,
+        account.held,
+        account.debt,
+        account.earned,
+        account.spent,
+        account.seq,
+        account.hash,
+        account.last_at,
+        account.next_due_at,
+        first_open_lot,
+    )
+
+
+async def _save_outcomes(driver: asyncpg.Connection, loaded: Loaded, decision: Decision) -> None:
+    accounts = loaded.state.accounts
+    await _insert(
+        driver,
+        tables.posting,
+        _INSERT_POSTING,
+        [
+            (*outcome.id, accounts[outcome.account].id, outcome.kind, outcome.content_hash, *_result(outcome))
+            for outcome in decision.decided
+        ],
+    )
+    await _write(driver, _UPDATE_POSTING, [(*outcome.id, *_result(outcome)) for outcome in decision.settled])
+    await _write(driver, _INSERT_PARKED, [_parked_row(loaded, parked) for parked in decision.parked])
+    if decision.unparked:
+        await driver.execute(
+            "DELETE FROM parked AS p USING unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"
+            " WHERE p.shop = k.shop AND p.source = k.source AND p.key = k.key",
+            *zip(*(parked.posting.id for parked in decision.unparked), strict=True),
+        )
+
+
+def _result(outcome: Outcome) -> tuple[Any, ...]:
+    error = outcome.error
+    facts: Mapping[str, Any] = outcome.facts if error is None else error.facts
+    return (
+        outcome.result.value,
+        outcome.first_seq,
+        outcome.last_seq,
+        None if error is None else error.code,
+        rows.json_text(facts) if facts else None,
+    )
+
+
+def _parked_row(loaded: Loaded, parked: Parked) -> tuple[Any, ...]:
+    posting = parked.posting
+    return (
+        loaded.state.accounts[posting.account_key].id,
+        *posting.id,
+        parked.content_hash,
+        posting_text(posting),
+        parked.since,
+    )
+
+
+async def _save_lots(driver: asyncpg.Connection, decision: Decision) -> None:
+    await _insert(
+        driver,
+        tables.lot,
+        _INSERT_LOT,
+        [
+            (
+                lot.account.id,
+                lot.number,
+                lot.amount,
+                lot.remaining,
+                lot.activates_at,
+                lot.expires_at,
+                lot.priority,
+                lot.pending,
+                lot.ended,
+                lot.source,
+                lot.key,
+                lot.order,
+                lot.kind,
+                lot.taken_back,
+            )
+            for lot in decision.lots
+            if lot.fresh
+        ],
+    )
+    await _write(
+        driver,
+        _UPDATE_LOT,
+        [
+            (lot.account.id, lot.number, lot.remaining, lot.pending, lot.ended, lot.taken_back)
+            for lot in decision.lots
+            if not lot.fresh
+        ],
+    )
+
+
+async def _save_holds(driver: asyncpg.Connection, decision: Decision) -> None:
+    await _write(
+        driver,
+        _INSERT_HOLD,
+        [
+            (
+                hold.account.id,
+                hold.hold,
+                hold.account.key.shop,
+                hold.amount,
+                hold.placed_at,
+                hold.number,
+                hold.expires_at,
+                hold.state.value,
+                hold.captured,
+                hold.released,
+                hold.expiring,
+                hold.source,
+                hold.key,
+                hold.order,
+            )
+            for hold in decision.holds
+            if hold.fresh
+        ],
+    )
+    await _write(
+        driver,
+        _UPDATE_HOLD,
+        [
+            (hold.account.id, hold.hold, hold.state.value, hold.captured, hold.released, hold.expiring)
+            for hold in decision.holds
+            if not hold.fresh
+        ],
+    )
+
+
+async def _save_spends(driver: asyncpg.Connection, decision: Decision) -> None:
+    await _write(
+        driver,
+        _INSERT_SPEND,
+        [
+            (
+                spend.account.id,
+                spend.checkout,
+                spend.generation,
+                spend.account.key.shop,
+                spend.order,
+                spend.hold,
+                spend.amount,
+                spend.tender,
+                spend.source,
+                spend.key,
+                rows.uses_text(spend),
+                spend.given_back,
+                spend.ended,
+                spend.reversed,
+            )
+            for spend in decision.spends
+            if spend.fresh
+        ],
+    )
+    await _write(
+        driver,
+        _UPDATE_SPEND,
+        [
+            (
+                spend.account.id,
+                spend.checkout,
+                spend.generation,
+                spend.amount,
+                rows.uses_text(spend),
+                spend.given_back,
+                spend.ended,
+                spend.reversed,
+            )
+            for spend in decision.spends
+            if not spend.fresh
+        ],
+    )
+
+
+async def _save_shortfalls(driver: asyncpg.Connection, decision: Decision) -> None:
+    await _write(
+        driver,
+        _INSERT_SHORTFALL,
+        [
+            (
+                row.account.id,
+                row.source,
+                row.key,
+                row.order,
+                row.cause,
+                None if row.spend is None else row.spend.checkout,
+                None if row.spend is None else row.spend.generation,
+                row.lot,
+                row.since,
+                row.since_seq,
+                row.missed,
+                row.held,
+                row.owed,
+                row.written_off,
+            )
+            for row in decision.shortfalls
+            if row.fresh
+        ],
+    )
+    await _write(
+        driver,
+        _UPDATE_SHORTFALL,
+        [
+            (row.account.id, row.source, row.key, row.missed, row.held, row.owed, row.written_off)
+            for row in decision.shortfalls
+            if not row.fresh
+        ],
+    )
+
+

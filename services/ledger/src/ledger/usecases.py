@@ -1,0 +1,147 @@
+"""What the ledger does: settle postings, bring accounts up to date, learn programmes. The same for HTTP, Kafka and jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis import Outcome as Result
+from chassis import Transaction
+from ledger.domain import (
+    Account,
+    Decision,
+    Entry,
+    HoldId,
+    HoldRecord,
+    Outcome,
+    Posting,
+    PostingId,
+    State,
+    decide,
+    settle_due,
+)
+from ledger.store import programmes, reading
+from ledger.store.loading import load, load_whole, parked_of
+from ledger.store.saving import Memo, save
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A posting on its way in, with what is not part of it."""
+
+    posting: Posting
+    memo: Memo | None = None
+    trace: str | None = None
+
+
+def lane_key(asked: Asked) -> str:
+    """What must stay in order: all assets of a member share a lane."""
+    return f"{asked.posting.shop}/{asked.posting.member}"
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of a posting, with what its asker may want to see of it."""
+
+    outcome: Outcome
+    entries: Sequence[Entry]
+    """What it caused, in order; of a repeated posting, what it caused the first time."""
+    account: Account
+    hold: HoldRecord | None = None
+    """The hold that it names, as it is now."""
+
+
+async def post(tx: Transaction, asked: Sequence[Asked]) -> Result:
+    """Settle postings in order of arrival and save what follows from them; refusals are outcomes too."""
+    postings = [one.posting for one in asked]
+    loaded = await load(tx.driver, postings, tx.now)
+    decision = decide(loaded.state, postings, tx.now)
+    await save(
+        tx.driver,
+        loaded,
+        decision,
+        lane_count=tx.lane_count,
+        traces={one.posting.id: one.trace for one in asked if one.trace is not None},
+        memos={one.posting.id: one.memo for one in asked if one.memo is not None},
+    )
+    return Result(answers=await _settled(tx, loaded.state, decision, postings))
+
+
+async def _settled(tx: Transaction, state: State, decision: Decision, postings: Sequence[Posting]) -> list[Settled]:
+    fresh: dict[tuple[UUID, int], Entry] = {
+        (row.account.id, row.seq): row for row in decision.log if isinstance(row, Entry)
+    }
+    answers = []
+    earlier: dict[UUID, tuple[Account, int, int]] = {}
+    for posting, outcome in zip(postings, decision.outcomes, strict=True):
+        account = state.accounts[posting.account_key]
+        numbers = range(outcome.first_seq, outcome.last_seq + 1) if outcome.first_seq else range(0)
+        entries = [entry for number in numbers if (entry := fresh.get((account.id, number)))]
+        if len(entries) < len(numbers):
+            _, first, last = earlier.get(account.id, (account, outcome.first_seq, outcome.last_seq))
+            earlier[account.id] = (account, min(first, outcome.first_seq), max(last, outcome.last_seq))
+        hold = getattr(posting, "hold", None)
+        answers.append(
+            Settled(outcome, entries, account, None if hold is None else state.holds.get(HoldId(posting.shop, hold)))
+        )
+    if earlier:
+        found = await reading.entries_of(tx.driver, earlier)
+        for answer in answers:
+            outcome = answer.outcome
+            if outcome.first_seq and not answer.entries:
+                answer.entries = [
+                    entry
+                    for entry in found.get(answer.account.id, ())
+                    if outcome.first_seq <= entry.seq <= outcome.last_seq
+                ]
+    return answers
+
+
+async def bring_up_to_date(tx: Transaction, account_ids: Sequence[UUID]) -> Result:
+    """Apply what is due on accounts of the lanes that are held. What someone else has applied meanwhile is not due any more."""
+    loaded = await load_whole(tx.driver, account_ids)
+    decision = settle_due(loaded.state, tx.now)
+    await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
+    return Result(answers=[len(decision.log)])
+
+
+async def offer_again(tx: Transaction, account_id: UUID, key: tuple[str, str, str]) -> bool:
+    """Decide a parked posting anew, as if it came now; whether it is settled at last."""
+    parked_id = PostingId(*key)
+    by_id = {row.posting.id: row for row in await parked_of(tx.driver, [account_id])}
+    if parked_id not in by_id:
+        return True
+    parked = by_id[parked_id]
+    loaded = await load(tx.driver, [parked.posting], tx.now)
+    loaded.state.outcomes.pop(parked_id, None)
+    loaded.state.parked.clear()
+    decision = decide(loaded.state, [parked.posting], tx.now)
+    if decision.parked:
+        return False
+    decision.settled, decision.decided, decision.unparked = decision.decided, [], [parked]
+    await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class LearnProgramme:
+    """A shop's settings, as far as the ledger cares."""
+
+    shop: str
+    revision: int
+    shortfall: str
+    zone: str
+
+
+async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgramme]) -> Result:
+    """Keep the newest settings of each shop."""
+    newest: dict[str, LearnProgramme] = {}
+    for told in programmes_told:
+        if told.shop not in newest or told.revision > newest[told.shop].revision:
+            newest[told.shop] = told
+    await programmes.save(
+        tx.driver,
+        [(told.shop, told.revision, told.shortfall, told.zone) for _, told in sorted(newest.items())],
+    )
+    return Result()
+
+
