@@ -68,22 +68,24 @@ class Verifier:
     def _checked(self, token: str, now: float) -> Caller:
         claims = self._claims(token)
         try:
-            expires_at, shop, client, scope = claims["exp"], claims["shop"], claims["sub"], claims.get("scope", "")
+            caller = Caller(
+                client=_text(claims["sub"]),
+                shop=_text(claims["shop"]),
+                scopes=frozenset(_text(claims.get("scope", "")).split()),
+                expires_at=float(claims["exp"]),
+            )
             audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
             good = (
                 claims["iss"] == self._issuer
                 and self._audience in audiences
-                and isinstance(shop, str)
-                and isinstance(client, str)
-                and isinstance(scope, str)
-                and now < float(expires_at)
+                and now < caller.expires_at
                 and float(claims.get("nbf", 0)) <= now + CLOCK_SKEW_SECONDS
             )
-        except (KeyError, TypeError, ValueError):
-            good = False
+        except (KeyError, TypeError, ValueError) as error:
+            raise unauthorized("the token lacks a claim, or one is not what it should be") from error
         if not good:
             raise unauthorized("the token is expired or not for this service")
-        return Caller(client=client, shop=shop, scopes=frozenset(scope.split()), expires_at=float(expires_at))
+        return caller
 
     def _claims(self, token: str) -> dict[str, Any]:
         for fresh in (False, True):
@@ -100,6 +102,12 @@ class Verifier:
             self._keys = KeySet.import_key_set(json.loads(self._path.read_text()))
             self._read_at = time.monotonic()
         return self._keys
+
+
+def _text(claim: Any) -> str:
+    if not isinstance(claim, str):
+        raise TypeError
+    return claim
 
 
 def unauthorized(detail: str) -> Problem:

@@ -32,7 +32,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 
 FIRST_BACKOFF_SECONDS = 0.02
 LONGEST_BACKOFF_SECONDS = 1.0
-"""Doubling from the first to the longest: a deadlock's victim goes again at once, a restarting server is not hammered."""
+"""Doubling from the first to the longest: a deadlock's victim goes again at once, a starting server is not hammered."""
 
 _HOT_PLANS = {
     "enable_seqscan": "off",
@@ -109,7 +109,7 @@ class Database:
 
     @asynccontextmanager
     async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
-        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first of all."""
+        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first."""
         lane_count = await self.lane_count()
         async with self.engine.begin() as conn:
             # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
@@ -174,15 +174,14 @@ def driver_url(url: str) -> str:
 def sqlstate_of(error: BaseException) -> str | None:
     """PostgreSQL's code of an error, whether it came through SQLAlchemy or from the driver; None for others."""
     if isinstance(error, DBAPIError):
-        return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    if isinstance(error, asyncpg.PostgresError):
-        return error.sqlstate
-    return None
+        error = error.orig or error
+    state: str | None = getattr(error, "sqlstate", None)
+    return state
 
 
 _TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "57014", "23505", "23503"})
-"""Lock, idle, transaction and statement time-outs. A unique violation is a race for a key: the next try finds the row; a
-batch that keeps failing so is taken apart by the consumer."""
+"""Lock, idle, transaction and statement time-outs. A unique violation is a race for a key: the next try finds the row;
+a batch that keeps failing so is taken apart by the consumer."""
 
 _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 """Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""

@@ -1,7 +1,7 @@
 """The fence: which message of each partition comes next, kept in the database with the effects.
 
-Positions in Kafka are only a hint for lag tools. A batch and its advance commit together or not at all; a second owner of
-the same partition finds the position moved and rolls back.
+Positions in Kafka are only a hint for lag tools. A batch and its advance commit together or not at all; a second owner
+of the same partition finds the position moved and rolls back.
 """
 
 from collections.abc import Mapping, Sequence

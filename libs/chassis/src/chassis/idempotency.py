@@ -1,7 +1,7 @@
 """Idempotency keys of HTTP writes: the same key and content, the same answer; kept for ever.
 
-The answer is stored in the transaction that made it. A refusal changes nothing and leaves its key unused. The ledger does
-not use this: its postings have keys of their own, and there refusals are outcomes too.
+The answer is stored in the transaction that made it. A refusal changes nothing and leaves its key unused. The ledger
+does not use this: its postings have keys of their own, and there refusals are outcomes too.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Lanes: how rows become visible in the order of their positions.
 
-Every outgoing row has a place `(lane, position)`. Positions are given under the lane's advisory lock, which is held until
-commit; so within a lane they become visible in ascending order and without gaps, whatever else runs.
+Every outgoing row has a place `(lane, position)`. Positions are given under the lane's advisory lock, which is held
+until commit; so within a lane they become visible in ascending order and without gaps, whatever else runs.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Leases: one leader at a time, by a row with an expiry.
 
-An advisory lock would stay with a leader that is frozen, for ever. A lease ends by itself; what a leader does after it has
-lost the lease unawares must be harmless, and each user says why it is.
+An advisory lock would stay with a leader that is frozen, for ever. A lease ends by itself; what a leader does after it
+has lost the lease unawares must be harmless, and each user says why it is.
 """
 
 import asyncpg

@@ -9,14 +9,13 @@ from typing import Any
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chassis.database import driver_url
-from chassis.lanes import LANES
+from chassis.tables import RIGHTS, TABLES
 
 MIGRATION_LOCK = 0x4D494752
 """Advisory lock of a migration ("MIGR"): two of them wait for each other."""
@@ -47,14 +46,15 @@ def run() -> None:
 
 def app_role() -> str:
     """The role that the service runs as, quoted, for the GRANTs of a migration."""
-    return '"' + context.config.attributes["app_role"].replace('"', '""') + '"'
+    role: str = context.config.attributes["app_role"]
+    return '"' + role.replace('"', '""') + '"'
 
 
 def role_of(database_url: str) -> str:
     """The role in a database's address."""
     role = make_url(database_url).username
     assert role is not None, "the database's address names no role"
-    return role
+    return str(role)
 
 
 async def check(database_url: str, folder: Path) -> None:
@@ -91,57 +91,9 @@ def _migrate(conn: Connection) -> None:
         conn.execute(text(f"GRANT SELECT ON alembic_version TO {app_role()}"))
 
 
-_CHASSIS_TABLES = (
-    # One row: how many lanes this database has, for ever.
-    "CREATE TABLE lane_count (singleton boolean PRIMARY KEY DEFAULT TRUE CHECK (singleton), lanes integer NOT NULL CHECK (lanes > 0))",
-    f"INSERT INTO lane_count (lanes) VALUES ({LANES})",
-    # Events to publish; append at the end of a lane, drop at its beginning.
-    "CREATE TABLE outbox (lane integer NOT NULL, position bigint NOT NULL, id uuid NOT NULL, topic text NOT NULL,"
-    " key text NOT NULL, type text NOT NULL, body bytea NOT NULL, trace text, created_at timestamptz NOT NULL,"
-    " PRIMARY KEY (lane, position))",
-    # How far the relay has sent each lane.
-    "CREATE TABLE relay_cursor (lane integer PRIMARY KEY, position bigint NOT NULL)",
-    f"INSERT INTO relay_cursor (lane, position) SELECT lane, 0 FROM generate_series(0, {LANES - 1}) AS lane",
-    # Who leads what, until when.
-    "CREATE TABLE lease (name text PRIMARY KEY, owner text NOT NULL, expires_at timestamptz NOT NULL)",
-    # The fence: the next offset of each partition.
-    "CREATE TABLE consumer_offset (consumer text NOT NULL, topic text NOT NULL, partition integer NOT NULL,"
-    " next bigint NOT NULL CHECK (next >= 0), PRIMARY KEY (consumer, topic, partition))",
-    # Messages that can never be applied.
-    "CREATE TABLE dead_letter (id uuid PRIMARY KEY, consumer text NOT NULL, shop text NOT NULL, topic text NOT NULL,"
-    ' partition integer NOT NULL, "offset" bigint NOT NULL, key bytea, headers text NOT NULL, value bytea,'
-    " code text NOT NULL, detail text NOT NULL, received_at timestamptz NOT NULL, replayed_at timestamptz,"
-    ' UNIQUE (consumer, topic, partition, "offset"))',
-    "CREATE INDEX dead_letter_by_shop ON dead_letter (shop, id)",
-    # Messages of shops that are not known yet or quarantined, in order of arrival.
-    "CREATE TABLE waiting (place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, consumer text NOT NULL, shop text NOT NULL,"
-    ' topic text NOT NULL, partition integer NOT NULL, "offset" bigint NOT NULL, key bytea, headers text NOT NULL,'
-    " value bytea, received_at timestamptz NOT NULL,"
-    ' UNIQUE (consumer, topic, partition, "offset"))',
-    "CREATE INDEX waiting_by_shop ON waiting (consumer, shop, place)",
-    "CREATE TABLE quarantine (consumer text NOT NULL, shop text NOT NULL, reason text NOT NULL, since timestamptz NOT NULL,"
-    " PRIMARY KEY (consumer, shop))",
-    # HTTP writes by their keys, for ever.
-    "CREATE TABLE idempotency (shop text NOT NULL, client text NOT NULL, key text NOT NULL, content_hash bytea NOT NULL,"
-    " answer text, created_at timestamptz NOT NULL, PRIMARY KEY (shop, client, key))",
-)
-
-_CHASSIS_GRANTS = {
-    "lane_count": "SELECT",
-    "outbox": "SELECT, INSERT, DELETE",
-    "relay_cursor": "SELECT, UPDATE",
-    "lease": "SELECT, INSERT, UPDATE, DELETE",
-    "consumer_offset": "SELECT, INSERT, UPDATE",
-    "dead_letter": "SELECT, INSERT, UPDATE, DELETE",
-    "waiting": "SELECT, INSERT, DELETE",
-    "quarantine": "SELECT, INSERT, DELETE",
-    "idempotency": "SELECT, INSERT, UPDATE",
-}
-
-
-def chassis_tables(op: Operations | Any) -> None:
+def chassis_tables(op: Any) -> None:
     """Create what the chassis keeps in each service's database; the first migration of every service calls it."""
-    for statement in _CHASSIS_TABLES:
+    for statement in TABLES:
         op.execute(statement)
-    for table, rights in _CHASSIS_GRANTS.items():
+    for table, rights in RIGHTS.items():
         op.execute(f"GRANT {rights} ON {table} TO {app_role()}")

@@ -34,7 +34,7 @@ class Outgoing:
 
 
 class Log(Protocol):
-    """What the relay reads: rows with gap-free positions per lane. The outbox is one; the ledger's log is another."""
+    """What the relay reads: rows with gap-free positions per lane, such as the outbox or a service's own log."""
 
     async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
         """Up to `limit` rows of each lane behind the given positions, in order within a lane."""
@@ -63,7 +63,8 @@ class Outbox:
 
     async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
         rows = await driver.fetch(
-            "SELECT lane, GREATEST((SELECT o.position FROM outbox AS o WHERE o.lane = l.lane ORDER BY o.position DESC LIMIT 1),"
+            "SELECT lane, GREATEST("
+            "(SELECT o.position FROM outbox AS o WHERE o.lane = l.lane ORDER BY o.position DESC LIMIT 1),"
             " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0) AS position"
             " FROM unnest($1::int[]) AS l (lane)",
             lanes,
@@ -72,10 +73,12 @@ class Outbox:
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
         status = await driver.execute(
-            "DELETE FROM outbox AS o USING (SELECT o.lane, o.position FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
-            " CROSS JOIN LATERAL (SELECT o.lane, o.position FROM outbox AS o WHERE o.lane = c.lane AND o.position <= c.position"
-            " AND o.created_at < clock_timestamp() - make_interval(secs => $3) ORDER BY o.position LIMIT $4) AS o) AS old"
-            " WHERE o.lane = old.lane AND o.position = old.position",
+            "DELETE FROM outbox AS o USING ("
+            "SELECT o.lane, o.position FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+            " CROSS JOIN LATERAL (SELECT o.lane, o.position FROM outbox AS o"
+            " WHERE o.lane = c.lane AND o.position <= c.position"
+            " AND o.created_at < clock_timestamp() - make_interval(secs => $3) ORDER BY o.position LIMIT $4) AS o"
+            ") AS old WHERE o.lane = old.lane AND o.position = old.position",
             list(upto.keys()),
             list(upto.values()),
             keep_seconds,
@@ -107,8 +110,8 @@ async def append(
         positions.append(position[lane])
     await driver.execute(
         "INSERT INTO outbox (lane, position, id, topic, key, type, body, trace, created_at)"
-        " SELECT *, clock_timestamp() FROM unnest($1::int[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[],"
-        " $7::bytea[], $8::text[])",
+        " SELECT *, clock_timestamp() FROM unnest("
+        "$1::int[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[])",
         lane_by_event,
         positions,
         [new_uuid() for _ in events],

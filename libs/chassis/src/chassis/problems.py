@@ -1,6 +1,5 @@
 """Problems: every refusal over HTTP is an RFC 9457 document with a stable code."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -59,25 +58,26 @@ def problem_response(
 
 def facts_of(error: BaseException) -> dict[str, Any]:
     """A domain error's facts: the fields of its dataclass, or its public attributes."""
-    if dataclasses.is_dataclass(error) and not isinstance(error, type):
-        return {field.name: getattr(error, field.name) for field in dataclasses.fields(error)}
+    fields = getattr(error, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(error, name) for name in fields}
     return {name: value for name, value in vars(error).items() if not name.startswith("_")}
 
 
 def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
     """Answer every exception with a problem. `problems` gives the statuses of a service's domain errors."""
 
-    async def domain(request: Request, error: Exception) -> Response:
+    async def domain(_: Request, error: Exception) -> Response:
         status = next(problems[kind] for kind in type(error).__mro__ if kind in problems)
         code = getattr(error, "code", _snake_case(type(error).__name__))
         facts = {name: value for name, value in facts_of(error).items() if name not in ("code", "detail")}
         return problem_response(status, code, str(error) or _snake_case(type(error).__name__), facts)
 
-    async def own(request: Request, error: Exception) -> Response:
+    async def own(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
         return problem_response(error.status, error.code, error.detail, error.facts, error.headers)
 
-    async def invalid(request: Request, error: Exception) -> Response:
+    async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         faults = [
             {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])}
@@ -90,12 +90,12 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
             422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
         )
 
-    async def http(request: Request, error: Exception) -> Response:
+    async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
 
-    async def unexpected(request: Request, error: Exception) -> Response:
+    async def unexpected(_: Request, error: Exception) -> Response:
         if isinstance(error, Overloaded):
             return problem_response(429, "overloaded", "too many requests at once", headers=_retry_after())
         if is_transient(error):

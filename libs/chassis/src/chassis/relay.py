@@ -1,7 +1,8 @@
 """The relay: rows of the log, in order, to Kafka.
 
-One process leads, by a lease that expires. Per lane it reads behind its cursor, sends with `acks=all`, and moves the cursor
-by compare-and-set. A leader that wakes too late can only repeat: every event carries its source, lane and position.
+One process leads, by a lease that expires. Per lane it reads behind its cursor, sends with `acks=all`, and moves the
+cursor by compare-and-set. A leader that wakes too late can only repeat: every event carries its source, lane and
+position.
 """
 
 import asyncio
@@ -52,8 +53,8 @@ class Relay:
         owner: str,
         present: UseCase | None = None,
     ) -> None:
-        """`present` gives the present state of every key of the service's compacted topics; it is sent again whenever the
-        lead changes hands, so that a late repeat of an old leader is never what stays."""
+        """`present` gives the present state of every key of the service's compacted topics; it is sent again whenever
+        the lead changes hands, so that a late repeat of an old leader is never what stays."""
         self._source = f"/accrual/{service}"
         self._database = database
         self._log = log
@@ -129,7 +130,7 @@ class Relay:
                 await _wait(self._database.committed, pause_ms / 1000)
 
     async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> None:
-        """Send rows as whole batches, one lane's rows to one partition in their order, and wait for every acknowledgement."""
+        """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer."""
         by_partition: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for row in rows:
             by_partition[row.topic, partition_of(row)].append(row)

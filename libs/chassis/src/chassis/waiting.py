@@ -1,7 +1,7 @@
 """Waiting: messages of a shop that is not known yet or is quarantined, in order of arrival.
 
-Who adds to a queue and who empties it take the same lock, and while a shop has a queue all its new messages join it: so a
-shop goes live again exactly when its queue is empty, and nothing overtakes.
+Who adds to a queue and who empties it take the same lock, and while a shop has a queue all its new messages join it:
+so a shop goes live again exactly when its queue is empty, and nothing overtakes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ async def leave(driver: asyncpg.Connection, consumer: str, shop: str, places: Se
     status = await driver.execute(
         "DELETE FROM waiting WHERE consumer = $1 AND shop = $2 AND place = ANY($3::bigint[])", consumer, shop, places
     )
-    return status == f"DELETE {len(places)}"
+    return bool(status == f"DELETE {len(places)}")
 
 
 async def quarantine(driver: asyncpg.Connection, consumer: str, shop: str, reason: str) -> None:

@@ -55,7 +55,7 @@ async def test_a_batch_and_its_position_commit_together_or_not_at_all(probe: Pro
 
 
 async def test_positions_become_visible_in_order_and_without_gaps(probe: Probe) -> None:
-    """Lanes: whatever commits or rolls back while we read, what we see of a lane has no hole below its highest position."""
+    """Lanes: whatever commits or rolls back while we read, what we see of a lane has no hole below its highest."""
     database = Database(probe.settings)
 
     async def write(number: int) -> None:

@@ -12,6 +12,7 @@ def upgrade() -> None:
     """Create them."""
     chassis_tables(op)
     op.execute(
-        "CREATE TABLE effect (place bigint GENERATED ALWAYS AS IDENTITY, activity text PRIMARY KEY, member text NOT NULL)"
+        "CREATE TABLE effect (place bigint GENERATED ALWAYS AS IDENTITY, activity text PRIMARY KEY,"
+        " member text NOT NULL)"
     )
     op.execute(f"GRANT SELECT, INSERT ON effect TO {app_role()}")
