@@ -35,7 +35,7 @@ class Intend:
     begin: Begin
     draft: Callable[..., Checkout]
     """The attempt, but for its times: those are the database's."""
-    hold_minutes: int
+    hold_minutes: float
 
 
 @dataclass(frozen=True, slots=True)
