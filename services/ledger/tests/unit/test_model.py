@@ -252,9 +252,9 @@ class Model:
             missed.off += 1
             self.system["written_off"] -= 1
 
-    def repay_one(self, lot: MLot) -> None:
+    def repay_one(self, lot: MLot, rows: list[Missed] | None = None) -> None:
         lot.left -= 1
-        missed = next(missed for missed in self.missed if missed.owed)
+        missed = next(missed for missed in (self.missed if rows is None else rows) if missed.owed)
         missed.owed -= 1
         if missed.spend is not None:
             self.spends[missed.spend].used.append(lot.number)
@@ -416,6 +416,10 @@ class Model:
                     usable += 1
         take_backs = [m for m in self.missed if m.spend is None and m.order is not None and m.order == spend.order]
         mine = Missed(0, "", spend.order)
+        others = [m for m in self.missed if m not in take_backs]
+        while usable and any(m.owed for m in others):
+            self.repay_one(self.live()[0], others)
+            usable -= 1
         while usable and self.cancel_one(take_backs):
             self.own_first(self.live(), mine)[0].left -= 1
             usable -= 1
@@ -423,9 +427,6 @@ class Model:
             spend.reversed += 1
             self.system["expired"] -= 1
             gone -= 1
-        while usable and self.debt:
-            self.repay_one(self.live()[0])
-            usable -= 1
         while usable and self.reverse_one(spend.order, by=-1):
             self.own_first(self.live(), mine)[0].left -= 1
             usable -= 1

@@ -222,7 +222,7 @@ def _open_lot(journal: Journal, account: Account, posting: Award | Credit, *, ag
     changes = [journal.open_lot(lot)]
     if repaid:
         repaying = journal.move(lot, -repaid)
-        repay(journal, account, [repaying])
+        repay(journal, account.shortfalls, [repaying])
         changes.append(repaying)
     journal.enter(
         account,

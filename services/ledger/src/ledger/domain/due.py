@@ -65,7 +65,7 @@ def _activate(journal: Journal, lot: Lot, at: datetime) -> None:
     points = lot.remaining
     repaid = min(-account.debt, points)
     changes = [journal.move(lot, -repaid)] if repaid else []
-    repay(journal, account, changes)
+    repay(journal, account.shortfalls, changes)
     journal.enter(
         account,
         "activate",

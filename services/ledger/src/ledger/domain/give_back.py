@@ -24,8 +24,8 @@ class GivenBack(NamedTuple):
 def give_back(journal: Journal, spend: SpendRecord, origin: Origin, *, points: int, at: datetime) -> GivenBack:
     """Return points of a spend; whether a take-back of the same order comes before or after gives the same balances.
 
-    So points that come back meet the order's take-backs as these would have met them: usable points first, then those
-    of ended lots; and usable points that come after ended ones make good what those had to serve.
+    So points that come back meet the order's take-backs as these would have met them: after what other orders owe,
+    usable points first, then those of ended lots; and usable points that come later make good what ended ones served.
     """
     account, order = spend.account, spend.order
     journal.note_spend(spend)
@@ -39,20 +39,21 @@ def give_back(journal: Journal, spend: SpendRecord, origin: Origin, *, points: i
     changes, usable, ended = _to_lots(journal, spend, points - never_taken, at)
     gone = sum(lot_points for _, lot_points in ended)
 
-    # What take-backs of the order missed: from usable points first, as a take-back after the return would.
+    # No available beside debt: usable points repay what other orders owe. Points that are gone repay none of it.
     take_backs = [row for row in account.shortfalls if row.spend is None and order is not None and row.order == order]
+    others = [row for row in account.shortfalls if row.owed and row not in take_backs]
+    repaid = min(usable, sum(row.owed for row in others))
+    repaying = draw(journal, repaid, live_lots(account)) if repaid else []
+    repay(journal, others, repaying)
+    usable -= repaid
+
+    # What take-backs of the order missed: from usable points first, as a take-back after the return would.
     missed = sum(row.owed + row.written_off for row in take_backs)
     from_usable = min(usable, missed)
     from_gone = min(gone, missed - from_usable)
     cancelled = cancel(journal, take_backs, from_usable + from_gone)
     taken = draw(journal, from_usable, own_first(live_lots(account), own=None, order=order))
     usable -= from_usable
-
-    # No available beside debt; but points that are gone at once repay nothing else.
-    repaid = min(usable, -(account.debt + own.debt + cancelled.debt))
-    repaying = draw(journal, repaid, live_lots(account)) if repaid else []
-    repay(journal, account, repaying)
-    usable -= repaid
 
     expired = gone - from_gone
     spend.ended += gone
@@ -66,7 +67,7 @@ def give_back(journal: Journal, spend: SpendRecord, origin: Origin, *, points: i
         available=usable + expired,
         debt=own.debt + cancelled.debt + repaid,
         system=((REDEEMED, -points), (WRITTEN_OFF, own.written_off + cancelled.written_off)),
-        lots=changes + [journal.move(lot, -part) for lot, part in serving] + taken + repaying,
+        lots=changes + [journal.move(lot, -part) for lot, part in serving] + repaying + taken,
         spent=-points,
     )
     for lot, part in expiring:

@@ -8,7 +8,7 @@ the first) · the entry's bytes:
 
     head    16 × int64   seq, at, recorded_at, generation, changes of available, pending, held and debt, the same four
                          after it, lifetime earned and spent after it, shortfall, difference
-            13 × uint32  lengths of the texts and of the memo commitment, number of system changes, number of lot changes
+            13 × uint32  lengths of the texts and of the memo commitment, numbers of system changes and of lot changes
     texts                shop, member, asset, kind, source, key, order, hold, checkout, cause; then the memo commitment
     system  per change   uint32 length, name, int64 amount
     lots    per change   6 × int64: lot, change, remaining, activates_at, expires_at, priority
@@ -102,7 +102,7 @@ def entry_bytes(entry: Entry) -> bytes:
 def content_hash(posting: Posting) -> bytes:
     """What makes a repeated posting the same: all that it asks for, wherever it came in. The memo is not part of it.
 
-    SHA-256 over "accrual/posting/1\\n" · the fields' lengths in characters, as decimals between commas · ":" · the fields.
+    SHA-256 over "accrual/posting/1\\n" · the fields' lengths in characters, decimal, between commas · ":" · the fields.
     """
     fields = (
         posting.kind,

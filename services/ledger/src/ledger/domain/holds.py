@@ -42,7 +42,7 @@ def end_hold(
     # No available beside debt; but points that go at once repay nothing.
     repaid = min(-account.debt, max(0, freed - expiring))
     repaying = draw(journal, repaid, live_lots(account)) if repaid else []
-    repay(journal, account, repaying)
+    repay(journal, account.shortfalls, repaying)
     hold.state, hold.captured, hold.released, hold.expiring = state, captured, freed, expiring
     journal.enter(
         account,

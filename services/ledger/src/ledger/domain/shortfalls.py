@@ -82,9 +82,9 @@ def cancel(journal: Journal, rows: Iterable[Shortfall], amount: int) -> Missing:
     return Missing(debt, written_off)
 
 
-def repay(journal: Journal, account: Account, drawn: Iterable[LotChange]) -> None:
+def repay(journal: Journal, rows: Iterable[Shortfall], drawn: Iterable[LotChange]) -> None:
     """Points drawn from lots repay debts, oldest cause first. Where a spend was owed, they are what that spend used."""
-    debts = [row for row in account.shortfalls if row.owed]
+    debts = [row for row in rows if row.owed]
     debts.reverse()
     for change in drawn:
         points = -change.change
