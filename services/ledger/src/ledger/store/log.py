@@ -23,6 +23,9 @@ _ENTRIES: Final = (
     " ORDER BY e.position LIMIT $3) AS e"
     " JOIN account AS a ON a.id = e.account_id"
 )
+_UUID_VALUE: Final = ~(0xF000 << 64 | 0xC000 << 48)
+_UUID_8: Final = 0x8000 << 64 | 0x8000 << 48
+
 _REFUSALS: Final = (
     "SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r.\"order\", r.checkout, r.code,"
     " r.facts::text, r.trace"
@@ -81,12 +84,17 @@ def _without_gaps(events: Sequence[Outgoing], after: Mapping[int, int]) -> Seque
 
 def entry_id(entry_hash: bytes) -> UUID:
     """An entry's id: drawn from its hash, so that it needs no column and is the same wherever the history is."""
-    return UUID(bytes=entry_hash[:16], version=8)
+    return _uuid8(entry_hash)
 
 
 def refusal_id(posting: PostingId) -> UUID:
     """A refusal's id: a posting is refused once."""
-    return UUID(bytes=sha256("\n".join(("refusal", *posting)).encode()).digest()[:16], version=8)
+    return _uuid8(sha256("\n".join(("refusal", *posting)).encode()).digest())
+
+
+def _uuid8(digest: bytes) -> UUID:
+    """RFC 9562's version for values of one's own making."""
+    return UUID(int=int.from_bytes(digest[:16]) & _UUID_VALUE | _UUID_8)
 
 
 def entry_event(row: Any) -> Outgoing:

@@ -1,0 +1,54 @@
+"""Speaking to the broker as the ledger's neighbours do."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from contracts import Event, encode, topics
+
+
+@dataclass(frozen=True)
+class Told:
+    """A record of the topic `ledger`."""
+
+    type: str
+    headers: Mapping[str, str]
+    key: str
+    body: dict[str, Any]
+    raw: bytes
+
+
+async def publish(bootstrap_servers: str, topic: str, *events: Event, trace: str | None = None) -> None:
+    """Publish events in order."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        for event in events:
+            headers = [("ce_type", type(event).type.encode())]
+            if trace is not None:
+                headers.append(("traceparent", trace.encode()))
+            await producer.send_and_wait(topic, encode(event), key=event.key.encode(), headers=headers)
+    finally:
+        await producer.stop()
+
+
+async def told(bootstrap_servers: str, count: int) -> list[Told]:
+    """The first `count` records of the topic `ledger`."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    found: list[Told] = []
+    try:
+        consumer.assign([TopicPartition(topics.LEDGER.name, n) for n in range(topics.LEDGER.partitions)])
+        async with asyncio.timeout(20):
+            while len(found) < count:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in batch:
+                        headers = {name: value.decode() for name, value in record.headers}
+                        key = record.key.decode()
+                        found.append(Told(headers["ce_type"], headers, key, json.loads(record.value), record.value))
+    finally:
+        await consumer.stop()
+    return found
