@@ -4,9 +4,11 @@ WORKDIR /accrual
 
 COPY requirements.lock requirements-dev.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
-# What this package needs beyond the services' own list, at the versions of the development list.
+# What this package needs beyond the services' own list: those entries of the development list, hashes and all.
 ARG EXTRA=""
-RUN test -z "$EXTRA" || pip install --no-cache-dir --constraint requirements-dev.lock $EXTRA
+RUN awk -v names="$EXTRA" 'BEGIN { split(names, list, " "); for (i in list) wanted[list[i]] } \
+        /^[a-z0-9]/ { split($1, entry, "=="); keep = (entry[1] in wanted) } keep' requirements-dev.lock > extra.lock \
+    && pip install --no-cache-dir --require-hashes -r extra.lock
 
 COPY libs/contracts libs/contracts
 COPY libs/chassis libs/chassis
