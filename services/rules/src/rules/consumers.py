@@ -1,0 +1,42 @@
+"""What events ask of this service."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chassis import Consumer, Poison, Received
+from chassis.messages import Mapper
+from contracts import Event, topics
+from contracts.orders import (
+    Order,
+    OrderCancelled,
+    OrderChanged,
+    OrderFulfilled,
+    OrderPaid,
+    OrderPlaced,
+    OrderRefunded,
+)
+from rules import store
+from rules.orders import fault_of
+from rules.usecases.settling import SettleOrder, settle_orders
+
+
+def settle_order(order: Order, received: Received) -> SettleOrder:
+    """Every order event carries the whole order; its type only says why it was sent."""
+    fault = fault_of(order)
+    if fault is not None:
+        raise Poison(*fault)
+    return SettleOrder(order, received.raw.value or b"", received.traceparent)
+
+
+COMMANDS: Final[Mapping[type[Event], Mapper]] = {
+    OrderPlaced: settle_order,
+    OrderPaid: settle_order,
+    OrderFulfilled: settle_order,
+    OrderChanged: settle_order,
+    OrderRefunded: settle_order,
+    OrderCancelled: settle_order,
+}
+
+ORDERS: Final = Consumer(
+    name="orders", topic=topics.ORDERS, commands=COMMANDS, usecase=settle_orders, known=store.known_shops
+)

@@ -1,0 +1,13 @@
+"""Figures of this service, besides those of the chassis."""
+
+from prometheus_client import Counter
+
+STATES = Counter(
+    "rules_order_states_total", "States of orders by what came of them: settled, repeat, stale, merged.", ["outcome"]
+)
+CONFLICTS = Counter(
+    "rules_conflicting_states_total",
+    "Two states with one revision that differ in what was sold; the publisher contradicts itself. Alarm on any.",
+)
+AWARDED = Counter("rules_awarded_points_total", "Points asked of the ledger as awards.")
+REVOKED = Counter("rules_revocations_total", "Take-backs asked of the ledger.")
