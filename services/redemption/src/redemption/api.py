@@ -22,7 +22,7 @@ from redemption.schemas import (
     Using,
     UsingStored,
 )
-from redemption.store import Terms
+from redemption.store.terms import Terms
 from redemption.usecases import checkouts, terms
 from redemption.usecases.checkouts import Find
 from redemption.usecases.terms import SaveSettings

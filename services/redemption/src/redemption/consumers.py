@@ -15,9 +15,8 @@ from contracts.orders import (
     OrderRefunded,
 )
 from contracts.programmes import ProgrammeChanged
-from redemption import store
 from redemption.domain.checkout import AFTER_ENTRY
-from redemption.store import Programme
+from redemption.store.terms import Programme, known_shops
 from redemption.usecases import entries, orders, terms
 from redemption.usecases.entries import FollowEntry, FollowRefusal
 from redemption.usecases.orders import SOURCE, SettleOrder
@@ -77,7 +76,7 @@ CONSUMERS: Final = (
             (OrderPlaced, OrderPaid, OrderFulfilled, OrderChanged, OrderCancelled, OrderRefunded), settle_order
         ),
         usecase=orders.settle,
-        known=store.known_shops,
+        known=known_shops,
     ),
     Consumer(
         name="ledger",

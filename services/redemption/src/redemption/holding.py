@@ -12,7 +12,7 @@ from redemption.domain.errors import HoldRefused, InsufficientPoints, Redemption
 from redemption.domain.quote import Quote, choose, quote
 from redemption.ledger_client import HoldAnswer, LedgerClient
 from redemption.schemas import AskedCart, AskedCheckout, CheckoutAnswer, Using
-from redemption.store import Terms
+from redemption.store.terms import Terms
 from redemption.usecases import checkouts
 from redemption.usecases.checkouts import Begin, Find, Intend, Record, Seen
 

@@ -27,7 +27,7 @@ from contracts.orders import Cancellation, Line, Order, OrderChanged, Refund, Re
 from local.child import free_port
 from redemption.app import build
 from redemption.settings import RedemptionSettings
-from redemption.store import Programme
+from redemption.store.terms import Programme
 from redemption.usecases import entries, orders, terms
 from redemption.usecases.orders import SettleOrder
 from testkit import wait_until

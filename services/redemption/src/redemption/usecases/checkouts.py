@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chassis import Outcome, Transaction
-from redemption import store
 from redemption.domain.checkout import LIVE, Checkout, State, Usage
 from redemption.domain.errors import (
     CheckoutCaptured,
@@ -15,6 +14,8 @@ from redemption.domain.errors import (
     IdempotencyConflict,
     ShopNotFound,
 )
+from redemption.store import checkouts as store
+from redemption.store.terms import load_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Seen:
 
 async def begin(tx: Transaction, commands: Sequence[Begin]) -> Outcome:
     """What the request is about: the checkout that its key made before, or the terms on which one can be made."""
-    terms = await store.load_terms(tx, {command.shop for command in commands})
+    terms = await load_terms(tx, {command.shop for command in commands})
     answers: list[Any] = []
     for command in commands:
         before = await _by_key(tx, command)

@@ -8,9 +8,9 @@ from uuid import UUID
 import structlog
 
 from chassis import Outcome, Transaction
-from redemption import store
 from redemption.domain.checkout import State, after_entry
-from redemption.store import Done, Standing
+from redemption.store import entries as store
+from redemption.store.entries import Done, Standing
 
 
 @dataclass(frozen=True, slots=True)

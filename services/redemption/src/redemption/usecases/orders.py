@@ -17,13 +17,14 @@ from contracts.orders import Order, OrderChanged
 from contracts.postings import Cause, GiveBack, PostingRequested, Release
 from contracts.postings import Spend as SpendAsked
 from contracts.returns import returned_fractions, returned_share
-from redemption import store
 from redemption.domain import spending
 from redemption.domain.checkout import RESERVED
 from redemption.domain.quote import points_for
 from redemption.domain.spending import Part, Spend
 from redemption.schemas import Using, unit
-from redemption.store import HeldCheckout, Key, StoredOrder, Terms
+from redemption.store import orders as store
+from redemption.store.orders import HeldCheckout, Key, StoredOrder
+from redemption.store.terms import Terms, load_terms
 
 SOURCE = "redemption"
 """Our name as the source of postings; keys are unique per shop and source."""
@@ -207,7 +208,7 @@ async def _load(tx: Transaction, cases: Sequence[_Case]) -> _Known:
     return _Known(
         claims=await store.claims(tx, named),
         held=await store.held(tx, named),
-        terms=await store.load_terms(tx, {case.order.shop for case in cases}),
+        terms=await load_terms(tx, {case.order.shop for case in cases}),
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis import Outcome, Transaction
-from redemption import store
 from redemption.domain.errors import SettingsNotFound, ShopNotFound
-from redemption.store import Programme
+from redemption.store import terms as store
+from redemption.store.terms import Programme
 
 
 @dataclass(frozen=True, slots=True)

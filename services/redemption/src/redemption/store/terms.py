@@ -1,0 +1,109 @@
+"""Programmes and settings of shops."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from chassis import Transaction
+from redemption import tables
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """What redemption needs of a shop's programme."""
+
+    shop: str
+    revision: int
+    is_on: bool
+    currency: str
+    hold_minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a shop's points can be used: its programme, and its own settings if there are any."""
+
+    programme: Programme
+    document: Mapping[str, Any] | None
+    is_stopped: bool
+    revision: int
+    changed_at: datetime | None
+
+
+async def save_programmes(tx: Transaction, programmes: Sequence[Programme]) -> None:
+    """Keep the newest revision of each shop's programme."""
+    newest = {p.shop: p for p in sorted(programmes, key=lambda p: p.revision)}
+    ordered = [newest[shop] for shop in sorted(newest)]
+    await tx.driver.execute(
+        "INSERT INTO programme AS p (shop, revision, is_on, currency, hold_minutes)"
+        " SELECT * FROM unnest($1::text[], $2::bigint[], $3::bool[], $4::text[], $5::int[])"
+        " ON CONFLICT (shop) DO UPDATE SET revision = excluded.revision, is_on = excluded.is_on,"
+        " currency = excluded.currency, hold_minutes = excluded.hold_minutes WHERE p.revision < excluded.revision",
+        [p.shop for p in ordered],
+        [p.revision for p in ordered],
+        [p.is_on for p in ordered],
+        [p.currency for p in ordered],
+        [p.hold_minutes for p in ordered],
+    )
+
+
+async def known_shops(tx: Transaction, shops: Iterable[str]) -> set[str]:
+    """Which of these shops have a programme."""
+    rows = await tx.driver.fetch("SELECT shop FROM programme WHERE shop = ANY($1)", list(shops))
+    return {row["shop"] for row in rows}
+
+
+async def load_terms(tx: Transaction, shops: Iterable[str]) -> dict[str, Terms]:
+    """The terms of those shops that are known."""
+    programme, using = tables.programme, tables.using
+    rows = await tx.conn.execute(
+        select(
+            programme,
+            using.c.document,
+            using.c.is_stopped,
+            using.c.revision.label("settings_revision"),
+            using.c.changed_at,
+        )
+        .select_from(programme.outerjoin(using, using.c.shop == programme.c.shop))
+        .where(programme.c.shop.in_(sorted(set(shops))))
+    )
+    return {
+        row.shop: Terms(
+            programme=Programme(row.shop, row.revision, row.is_on, row.currency, row.hold_minutes),
+            document=row.document,
+            is_stopped=bool(row.is_stopped),
+            revision=row.settings_revision or 0,
+            changed_at=row.changed_at,
+        )
+        for row in rows
+    }
+
+
+async def save_document(tx: Transaction, shop: str, document: Mapping[str, Any]) -> None:
+    """Replace a shop's settings; the same again changes nothing."""
+    using = tables.using
+    statement = insert(using).values(shop=shop, revision=1, document=document, is_stopped=False, changed_at=tx.now)
+    await tx.conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=[using.c.shop],
+            set_={"document": document, "revision": using.c.revision + 1, "changed_at": tx.now},
+            where=using.c.document.is_distinct_from(statement.excluded.document),
+        )
+    )
+
+
+async def save_switch(tx: Transaction, shop: str, *, is_stopped: bool) -> None:
+    """Stop or start the use of points; the same again changes nothing."""
+    using = tables.using
+    statement = insert(using).values(shop=shop, revision=1, is_stopped=is_stopped, changed_at=tx.now)
+    await tx.conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=[using.c.shop],
+            set_={"is_stopped": is_stopped, "revision": using.c.revision + 1, "changed_at": tx.now},
+            where=using.c.is_stopped != is_stopped,
+        )
+    )
