@@ -81,9 +81,10 @@ class Shelf:
         keys = {posting.account_key for posting in asked} | (set(self.accounts) if everyone else set())
         for key in sorted(keys):
             state.add_account(self._account(key))
-            named = [posting for posting in asked if posting.account_key == key]
-            if everyone or not self._only_credited(state.accounts[key], named):
-                self._load_behind(state, state.accounts[key], named)
+            own = [posting for posting in asked if posting.account_key == key]
+            if everyone or not self._only_credited(state.accounts[key], own):
+                self._load_behind(state, state.accounts[key], asked)
+        self._load_foreign(state, asked)
         for posting in asked:
             for posting_id in (posting.id, *([posting.award_id] if isinstance(posting, Revoke) else [])):
                 if posting_id in self.outcomes:
@@ -104,10 +105,7 @@ class Shelf:
 
     def _load_behind(self, state: State, account: Account, named: Sequence[Posting]) -> None:
         key = account.key
-        revoked = {posting.award_id for posting in named if isinstance(posting, Revoke)}
-        spend_ids = {p.spend_id for p in named if isinstance(p, Spend | GiveBack | Capture)}
-        hold_ids = {p.hold_id for p in named if isinstance(p, Hold | Capture | Release)}
-        hold_ids |= {HoldId(p.shop, p.hold) for p in named if isinstance(p, Spend) and p.hold is not None}
+        revoked, spend_ids, hold_ids = _named(named)
         awards = [lot for lot in self._lots(key) if PostingId(key.shop, lot.source, lot.key) in revoked]
         shortfalls = [r for r in self._shortfalls(key) if r.held or r.owed or r.written_off]
         orders = {lot.order for lot in awards} | {row.order for row in shortfalls}
@@ -127,6 +125,19 @@ class Shelf:
             state.add_spend(replace(spend, account=account, uses=uses, fresh=False, changed=False))
         for row in shortfalls:
             state.add_shortfall(replace(row, account=account, fresh=False, changed=False))
+
+    def _load_foreign(self, state: State, asked: Sequence[Posting]) -> None:
+        """What postings name of accounts that are not loaded: only whose it is matters."""
+        revoked, spend_ids, hold_ids = _named(asked)
+        for lot in self.lots.values():
+            if lot.account.key not in state.accounts and PostingId(self.shop, lot.source, lot.key) in revoked:
+                state.add_lot(replace(lot, account=Account(key=lot.account.key)))
+        for hold in self.holds.values():
+            if hold.account.key not in state.accounts and hold.id in hold_ids:
+                state.add_hold(replace(hold, account=Account(key=hold.account.key)))
+        for spend in self.spends.values():
+            if spend.account.key not in state.accounts and spend.id in spend_ids:
+                state.add_spend(replace(spend, account=Account(key=spend.account.key)))
 
     def _lots(self, key: AccountKey) -> list[Lot]:
         return [lot for lot in self.lots.values() if lot.account.key == key]
@@ -298,6 +309,14 @@ class Shelf:
             assert sums == {name: getattr(entry, f"{name}_after") for name in sums}
         assert sums == {name: getattr(account, name) for name in sums}
         assert (account.hash, account.last_at, account.seq) == (before, at, len(self.entries(account.key.member)))
+
+
+def _named(postings: Sequence[Posting]) -> tuple[set[PostingId], set[SpendId], set[HoldId]]:
+    awards = {posting.award_id for posting in postings if isinstance(posting, Revoke)}
+    spends = {posting.spend_id for posting in postings if isinstance(posting, Spend | GiveBack | Capture)}
+    holds = {posting.hold_id for posting in postings if isinstance(posting, Hold | Capture | Release)}
+    holds |= {HoldId(p.shop, p.hold) for p in postings if isinstance(p, Spend) and p.hold is not None}
+    return awards, spends, holds
 
 
 def _causes(posting: Posting) -> list[PostingId | SpendId]:

@@ -238,6 +238,8 @@ class State:
     - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
       orders of those spends, of those awards, and of the shortfalls; with each spend the lots that it used.
 
+    What a posting names may be another member's: it is loaded all the same, with an account of which the key is enough.
+
     And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that revokes name;
     what is parked for the awards and spends among them, with its outcomes, as if it were among the postings.
     """

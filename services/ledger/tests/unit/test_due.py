@@ -1,0 +1,100 @@
+"""What is due comes first, at its own instant, and time never runs backwards on an account."""
+
+from datetime import timedelta
+
+from ledger.domain import Debit
+
+
+def test_due_things_happen_in_the_order_of_their_instants(shelf):
+    shelf.award(10, expires_at="02-20")
+    shelf.award(10, activates_at="02-10", expires_at="02-15")
+    shelf.hold("h", 5, "02-12")
+    shelf.at("03-01").one(shelf.ask(Debit, amount=1))
+    assert [(entry.kind, entry.at.strftime("%m-%d"), entry.source) for entry in shelf.entries()[3:]] == [
+        ("activate", "02-10", "ledger"),
+        ("time_out", "02-12", "ledger"),
+        ("expire", "02-15", "ledger"),
+        ("expire", "02-20", "ledger"),
+    ]
+    assert {entry.recorded_at for entry in shelf.entries()[3:]} == {shelf.now}
+    assert [entry.key for entry in shelf.entries()[3:]] == ["k2", "k3", "k2", "k1"]
+    assert shelf.buckets() == (0, 0, 0, 0)
+
+
+def test_at_one_instant_points_activate_then_holds_end_then_points_expire(shelf):
+    shelf.award(10, expires_at="02-10")
+    shelf.award(10, activates_at="02-10")
+    shelf.hold("h", 10, "02-10")
+    shelf.at("02-10").job()
+    assert shelf.kinds[3:] == ["activate", "time_out", "expire"]
+    assert shelf.buckets() == (10, 0, 0, 0)
+
+
+def test_reads_and_jobs_and_postings_see_the_same(books):
+    def story(shelf, *, job):
+        shelf.award(10, expires_at="02-20")
+        shelf.award(10, activates_at="02-10", expires_at="02-25")
+        shelf.hold("h", 5, "02-12")
+        for day in ("02-10", "02-12", "02-20", "02-25"):
+            shelf.at(day)
+            if job:
+                shelf.job()
+        before = shelf.buckets()
+        shelf.award(1)
+        return before, shelf.buckets(), [(entry.kind, entry.at) for entry in shelf.entries()]
+
+    assert story(books(), job=True) == story(books(), job=False)
+
+
+def test_the_job_run_twice_changes_nothing(shelf):
+    shelf.award(10, expires_at="02-20")
+    shelf.at("02-20").job()
+    rows = len(shelf.log)
+    assert shelf.job().log == []
+    assert len(shelf.log) == rows
+
+
+def test_next_due_is_never_late(shelf):
+    shelf.award(10, activates_at="03-01", expires_at="04-01")
+    assert shelf.account().next_due_at.month == 3
+    shelf.award(10, expires_at="02-20")
+    assert shelf.account().next_due_at.day == 20
+    shelf.hold("h", 5, "02-10")
+    assert shelf.account().next_due_at.day == 10
+    shelf.release("h")
+    shelf.at("03-01").job()
+    assert shelf.account().next_due_at.month == 4
+    shelf.at("04-01").job()
+    assert shelf.account().next_due_at is None
+
+
+def test_a_return_makes_its_lot_due_again(shelf):
+    shelf.award(10, expires_at="03-01")
+    shelf.spend(10)
+    shelf.at("02-20")
+    shelf.award(1, expires_at="02-21", member="m")
+    shelf.at("02-22").job()
+    assert shelf.account().next_due_at is None
+    shelf.give_back(10)
+    assert shelf.account().next_due_at.month == 3
+    assert shelf.at("03-01").available == 0
+
+
+def test_time_never_runs_backwards_on_an_account(shelf):
+    shelf.award(10)
+    first = shelf.now
+    shelf.now -= timedelta(hours=1)
+    shelf.debit(5)
+    shelf.hold("h", 5)
+    assert [entry.at for entry in shelf.entries()] == [first] * 3
+    assert [entry.recorded_at for entry in shelf.entries()] == [first] * 3
+    assert shelf.holds[next(iter(shelf.holds))].placed_at == first
+
+
+def test_a_pending_award_cancelled_before_its_day_never_activates(shelf):
+    shelf.award(10, key="a", activates_at="03-01", expires_at="04-01")
+    shelf.revoke("a", 10)
+    assert shelf.buckets() == (0, 0, 0, 0)
+    shelf.at("04-02").job()
+    assert shelf.kinds == ["award", "revoke"]
+    assert shelf.account().next_due_at is None
