@@ -1,6 +1,7 @@
 """Who calls: bearer tokens (JWT, EdDSA) checked against the issuer's public keys, with scopes and one shop."""
 
 import json
+import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -24,10 +25,17 @@ CACHED_TOKENS = 10_000
 """Verified tokens that are remembered; a signature check costs more than a balance read."""
 
 CACHE_SECONDS = 60.0
-"""For how long at most; a key that is withdrawn is gone after it."""
+"""For how long at most; so long after it was withdrawn a key is gone, plus the age of the keys that were read."""
 
 CLOCK_SKEW_SECONDS = 10
 """By how much the issuer's clock may be ahead."""
+
+
+OPERATIONS = "operations"
+"""The scope of those who run the services; only routes that need it may be asked of all shops at once, as `*`."""
+
+_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,63}")
+"""What can be a shop at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,10 @@ class Verifier:
         raise unauthorized("the token's signature could not be verified")
 
     def _key_set(self, fresh: bool) -> KeySet:
-        """The issuer's keys; read again at most once a second, when a token does not fit those that we know."""
-        if not self._keys.keys or (fresh and time.monotonic() - self._read_at > 1):
+        """The issuer's keys; read again when they are old, so that a withdrawn key goes, and at most once a second when
+        a token does not fit those that we know, so that a new one comes."""
+        age_seconds = time.monotonic() - self._read_at
+        if not self._keys.keys or age_seconds > CACHE_SECONDS or (fresh and age_seconds > 1):
             self._keys = KeySet.import_key_set(json.loads(self._path.read_text()))
             self._read_at = time.monotonic()
         return self._keys
@@ -125,8 +135,10 @@ def authenticate(request: Request, *scopes: str) -> Caller:
     if missing:
         raise Problem(403, "scope_missing", f"the token lacks scope {' '.join(missing)}", scopes=missing)
     shop = request.path_params.get("shop")
-    if shop is not None and caller.shop not in (shop, ANY_SHOP):
-        raise Problem(404, "shop_not_found", "there is no such shop for this token")
+    if shop is not None:
+        possible = _SHOP.fullmatch(shop) or (shop == ANY_SHOP and OPERATIONS in scopes)
+        if not possible or caller.shop not in (shop, ANY_SHOP):
+            raise Problem(404, "shop_not_found", "there is no such shop for this token")
     return caller
 
 

@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import lanes as lane_locks
@@ -33,6 +34,9 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 FIRST_BACKOFF_SECONDS = 0.02
 LONGEST_BACKOFF_SECONDS = 1.0
 """Doubling from the first to the longest: a deadlock's victim goes again at once, a starting server is not hammered."""
+
+KEY_VIOLATION_TRIES = 3
+"""A unique violation is a race at first: the next try finds the row. One that comes back so often is none."""
 
 _HOT_PLANS = {
     "enable_seqscan": "off",
@@ -108,8 +112,11 @@ class Database:
         return {lane_of(key, count) for key in keys}
 
     @asynccontextmanager
-    async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
-        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first."""
+    async def begin(self, lanes: Iterable[int] = (), *, wakes_relay: bool = True) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first.
+
+        The relay's own looks do not wake it: it would never come to rest.
+        """
         lane_count = await self.lane_count()
         async with self.engine.begin() as conn:
             # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
@@ -118,7 +125,8 @@ class Database:
             taken = await lane_locks.take(driver, lanes)
             now = await driver.fetchval("SELECT clock_timestamp()")
             yield Transaction(conn=conn, driver=driver, now=now, lanes=taken, lane_count=lane_count)
-        self.committed.set()
+        if wakes_relay:
+            self.committed.set()
 
     async def execute(
         self,
@@ -135,6 +143,7 @@ class Database:
         budget = self._settings.retry_seconds if retry_seconds is None else retry_seconds
         give_up_at = time.monotonic() + budget
         backoff = FIRST_BACKOFF_SECONDS
+        key_violations = 0
         while True:
             try:
                 lanes = await self.lanes_of(lane_key(command) for command in commands) if lane_key else ()
@@ -143,7 +152,12 @@ class Database:
                     await self.append(tx, outcome)
                 return outcome.answers
             except Exception as error:
-                if not is_transient(error) or time.monotonic() + backoff > give_up_at:
+                key_violations += is_key_violation(error)
+                if (
+                    not is_transient(error)
+                    or key_violations >= KEY_VIOLATION_TRIES
+                    or time.monotonic() + backoff > give_up_at
+                ):
                     raise
                 TRANSACTION_RETRIES.inc()
             await asyncio.sleep(backoff)
@@ -173,15 +187,21 @@ def driver_url(url: str) -> str:
 
 def sqlstate_of(error: BaseException) -> str | None:
     """PostgreSQL's code of an error, whether it came through SQLAlchemy or from the driver; None for others."""
-    if isinstance(error, DBAPIError):
-        error = error.orig or error
-    state: str | None = getattr(error, "sqlstate", None)
+    state: str | None = getattr(_from_driver(error), "sqlstate", None)
     return state
 
 
-_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "57014", "23505", "23503"})
-"""Lock, idle, transaction and statement time-outs. A unique violation is a race for a key: the next try finds the row;
-a batch that keeps failing so is taken apart by the consumer."""
+def _from_driver(error: BaseException) -> BaseException:
+    """The driver's own error behind what SQLAlchemy made of it."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+_KEY_VIOLATIONS = frozenset({"23505", "23503"})
+
+_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "25006", "57014"}) | _KEY_VIOLATIONS
+"""Lock, idle, transaction and statement time-outs, a server that has just become a replica, and races for a key."""
 
 _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 """Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""
@@ -190,15 +210,21 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later."""
     state = sqlstate_of(error)
+    cause = _from_driver(error)
+    if isinstance(cause, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+        return True  # a migration ran beside us; the driver has forgotten its plans by now
     if state is not None:
         return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error.orig, OSError | asyncpg.InterfaceError)
-    from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-    return isinstance(
-        error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | PoolTimeout
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(cause, OSError | TimeoutError | PoolTimeout) or (
+        isinstance(cause, asyncpg.InterfaceError) and not isinstance(cause, ValueError)
     )
+
+
+def is_key_violation(error: BaseException) -> bool:
+    """Whether a row of that key is there already, or one that it names is not: a race, until it comes back."""
+    return sqlstate_of(error) in _KEY_VIOLATIONS
 
 
 def is_bad_data(error: BaseException) -> bool:
@@ -206,7 +232,18 @@ def is_bad_data(error: BaseException) -> bool:
     state = sqlstate_of(error)
     if state is not None:
         return state.startswith(("22", "23"))
-    return isinstance(error, asyncpg.DataError | asyncpg.exceptions.DataError)
+    cause = _from_driver(error)  # the driver refuses by itself what no column of that type can hold
+    return isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+
+
+def is_unstorable(error: BaseException) -> bool:
+    """Whether a value that was given is one that no column can hold, such as a number too large or a NUL character."""
+    return is_bad_data(error) and not is_constraint_violation(error)
+
+
+def is_constraint_violation(error: BaseException) -> bool:
+    """Whether a row would break a rule of its table."""
+    return (sqlstate_of(error) or "").startswith("23")
 
 
 def _ms(seconds: float) -> str:

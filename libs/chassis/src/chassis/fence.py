@@ -5,6 +5,8 @@ of the same partition finds the position moved and rolls back.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -14,32 +16,43 @@ Partition = tuple[str, int]
 """Topic and partition number."""
 
 
-async def read(driver: asyncpg.Connection, consumer: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
-    """The next offset of each partition that this consumer has a position for."""
+class Position(NamedTuple):
+    """Where a consumer stands in a partition."""
+
+    next: int
+    """The offset that comes next."""
+    topic_id: UUID
+    """Kafka's id of the topic that the offset is of: one made anew under its name has other messages."""
+
+
+async def read(driver: asyncpg.Connection, consumer: str, partitions: Sequence[Partition]) -> dict[Partition, Position]:
+    """The position in each partition that this consumer has one for."""
     rows = await driver.fetch(
-        "SELECT o.topic, o.partition, o.next FROM consumer_offset AS o"
+        "SELECT o.topic, o.partition, o.next, o.topic_id FROM consumer_offset AS o"
         " JOIN unnest($2::text[], $3::int[]) AS p (topic, partition) USING (topic, partition) WHERE o.consumer = $1",
         consumer,
         [topic for topic, _ in partitions],
         [number for _, number in partitions],
     )
-    return {(row["topic"], row["partition"]): row["next"] for row in rows}
+    return {(row["topic"], row["partition"]): Position(row["next"], row["topic_id"]) for row in rows}
 
 
-async def begin_at(driver: asyncpg.Connection, consumer: str, starts: Mapping[Partition, int]) -> None:
+async def begin_at(driver: asyncpg.Connection, consumer: str, starts: Mapping[Partition, Position]) -> None:
     """Record where partitions that were never read begin; one that another owner recorded meanwhile stays as it is."""
     await driver.execute(
-        "INSERT INTO consumer_offset (consumer, topic, partition, next)"
-        " SELECT $1, p.* FROM unnest($2::text[], $3::int[], $4::bigint[]) AS p ON CONFLICT DO NOTHING",
+        "INSERT INTO consumer_offset (consumer, topic, partition, next, topic_id)"
+        " SELECT $1, p.* FROM unnest($2::text[], $3::int[], $4::bigint[], $5::uuid[]) AS p ON CONFLICT DO NOTHING",
         consumer,
         [topic for topic, _ in starts],
         [number for _, number in starts],
-        list(starts.values()),
+        [position.next for position in starts.values()],
+        [position.topic_id for position in starts.values()],
     )
 
 
 async def advance(driver: asyncpg.Connection, consumer: str, moves: Mapping[Partition, tuple[int, int]]) -> None:
     """Move positions from what this owner last knew to what comes next, or raise `Superseded` and let all roll back."""
+    assert moves, "what does not move a position is not fenced"
     ordered = sorted(moves.items())  # one order for all owners: two of them cannot wait for each other
     status = await driver.execute(
         "UPDATE consumer_offset AS o SET next = p.new FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[])"

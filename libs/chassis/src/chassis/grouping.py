@@ -5,11 +5,12 @@ own, never in a request's: a caller that goes away takes nobody with it.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chassis.database import Database, UseCase, is_bad_data
+from chassis.database import Database, UseCase, is_bad_data, is_transient
 from chassis.outcome import answer_or_raise
 from chassis.problems import Overloaded
 
@@ -37,7 +38,8 @@ class Group:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # In a context of its own: the group is not a part of the trace of whoever happened to come first.
+            self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return answer_or_raise(await future)
 
     async def _run(self) -> None:
@@ -48,11 +50,11 @@ class Group:
     async def _commit(self, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
         """One transaction for the group; one that a member breaks is halved until the member stands alone."""
         try:
-            answers = await self._database.execute(
-                self._usecase, [command for command, _ in group], lane_key=self._lane_key
-            )
-        except Exception as error:
-            if is_bad_data(error) and len(group) > 1:
+            commands = [command for command, _ in group]
+            answers = await self._database.execute(self._usecase, commands, lane_key=self._lane_key)
+            answered = list(zip(group, answers, strict=True))
+        except Exception as error:  # noqa: BLE001  # it is raised to the callers, who wait for nothing else
+            if len(group) > 1 and (is_bad_data(error) or not is_transient(error)):
                 middle = len(group) // 2
                 await self._commit(group[:middle])
                 await self._commit(group[middle:])
@@ -61,6 +63,6 @@ class Group:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():
+        for (_, future), answer in answered:
+            if not future.done():  # its caller has gone away
                 future.set_result(answer)

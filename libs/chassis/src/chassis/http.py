@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import operations, problems
+from chassis import openapi, operations, problems
 from chassis.auth import Verifier
+from chassis.database import is_transient
 from chassis.ids import new_id
 from chassis.problems import problem_response
 from chassis.settings import ServiceSettings
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 UNLIMITED_PATHS = ("/health", "/ready", "/metrics")
 """Answered whatever the load: whoever asks them decides whether we live."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Told apart in metrics; a caller may invent others without end."""
 
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 
@@ -51,6 +54,7 @@ def create_app(runtime: "Runtime") -> FastAPI:
     app.include_router(_probes())
     problems.install(app, service.problems)
     app.add_middleware(Edge, settings=service.settings)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 
 
@@ -68,10 +72,8 @@ def _probes() -> APIRouter:
 
     @router.get("/ready")
     async def ready(request: Request) -> Response:
-        faults = await request.app.state.runtime.faults()
-        return JSONResponse(
-            {"status": "ready" if not faults else "not ready", "faults": faults}, 503 if faults else 200
-        )
+        good, faults = await request.app.state.runtime.readiness()
+        return JSONResponse({"status": "ready" if good else "not ready", "faults": faults}, 200 if good else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:
@@ -81,7 +83,7 @@ def _probes() -> APIRouter:
 
 
 class Edge:
-    """Around every request: an id, a bound on the body and on requests at once, a span, a metric."""
+    """Around every request: an id, bounds on its body and on how many there are, a span, a metric, an answer."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
         self._app = app
@@ -96,57 +98,86 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request_id = _request_id(headers)
-        refusal = self._refusal(headers)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
+        exchange = _Exchange(receive, send, _request_id(headers), self._most_body_bytes)
         started = time.perf_counter()
-        status = 500
         self._in_flight += 1
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
+        IN_FLIGHT.set(self._in_flight)
         try:
-            traceparent = headers.get(b"traceparent", b"").decode("latin-1") or None
-            with span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER):
-                await self._app(scope, self._bounded(receive), send_and_note)
-        except _TooLarge:
-            await _too_large(self._most_body_bytes)(scope, receive, send)
-        except Exception:
-            self._log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
+            refusal = self._refusal(headers)
+            if refusal is not None:
+                await exchange.answer(scope, refusal)
+            else:
+                await self._inside(scope, headers, exchange)
         finally:
             self._in_flight -= 1
             IN_FLIGHT.set(self._in_flight)
-            REQUESTS.labels(scope["method"], str(status)).observe(time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = getattr(scope.get("route"), "path", "none")
+            REQUESTS.labels(method, route, str(exchange.status)).observe(time.perf_counter() - started)
+
+    async def _inside(self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange") -> None:
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1") or None
+        try:
+            with span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER):
+                await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:  # noqa: BLE001  # the caller gets an answer, whatever it was
+            if is_transient(error):
+                self._log.warning("request_failed", path=scope["path"], error=repr(error))
+            elif not exchange.too_large:
+                self._log.exception("request_failed", path=scope["path"])
+            if not exchange.begun:
+                too_large = _too_large(self._most_body_bytes) if exchange.too_large else None
+                await exchange.answer(scope, too_large or problems.answer_to(error))
 
     def _refusal(self, headers: dict[bytes, bytes]) -> Response | None:
-        if self._in_flight >= self._most_at_once:
-            retry = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
-            return problem_response(429, "overloaded", "too many requests at once", headers=retry)
+        if self._in_flight > self._most_at_once:
+            return problems.answer_to(problems.Overloaded())
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._most_body_bytes:
+        if length.isdigit() and (len(length) > 18 or int(length) > self._most_body_bytes):
             return _too_large(self._most_body_bytes)
         return None
 
-    def _bounded(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
+
+class _Exchange:
+    """One request and its answer, as they pass the edge."""
+
+    def __init__(self, receive: Receive, send: Send, request_id: str, most_body_bytes: int) -> None:
+        self.request_id = request_id
+        self.status = 500
+        self.begun = False
+        """Whether an answer has begun; then no other one can be given."""
+        self.too_large = False
+        self._receive = receive
+        self._send = send
+        self._most_body_bytes = most_body_bytes
+        self._received_bytes = 0
+
+    async def receive(self) -> Message:
         """The same bytes, up to the limit; a body without a length is counted as it comes."""
-        received = 0
+        message = await self._receive()
+        self._received_bytes += len(message.get("body", b""))
+        if self._received_bytes > self._most_body_bytes:
+            self.too_large = True
+            raise _TooLarge
+        return message
 
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._most_body_bytes:
-                raise _TooLarge
-            return message
+    async def send(self, message: Message) -> None:
+        """The same answer with the request's id; whatever the framework makes of a body cut off, we say that it was."""
+        if self.too_large and not self.begun:
+            raise _TooLarge
+        await self._pass(message)
 
-        return bounded
+    async def answer(self, scope: Scope, response: Response) -> None:
+        """An answer of the edge itself."""
+        await response(scope, self._receive, self._pass)
+
+    async def _pass(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+        await self._send(message)
 
 
 class _TooLarge(Exception):
@@ -157,6 +188,6 @@ def _too_large(limit: int) -> Response:
     return problem_response(413, "body_too_large", f"at most {limit} bytes", {"limit_bytes": limit})
 
 
-def _request_id(headers: dict[bytes, bytes]) -> bytes:
+def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given.encode() if _SAFE_REQUEST_ID.fullmatch(given) else new_id().encode()
+    return given if _SAFE_REQUEST_ID.fullmatch(given) else new_id()

@@ -4,6 +4,7 @@ The answer is stored in the transaction that made it. A refusal changes nothing 
 does not use this: its postings have keys of their own, and there refusals are outcomes too.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -75,10 +76,8 @@ async def idempotent(
 async def content_hash(request: Request) -> bytes:
     """Of method, path, query and body; JSON is compared by content, not by its spaces."""
     body = await request.body()
-    try:
+    with contextlib.suppress(ValueError, RecursionError):  # not JSON, or absurdly deep: compared byte by byte
         body = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":")).encode() if body else b""
-    except ValueError:
-        pass
     return hashlib.sha256(
         b"\n".join([request.method.encode(), str(request.url.path).encode(), request.url.query.encode(), body])
     ).digest()

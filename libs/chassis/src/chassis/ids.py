@@ -11,7 +11,7 @@ _last = 0
 
 def new_uuid() -> UUID:
     """A UUIDv7 (RFC 9562): 48 bits of milliseconds, then a counter, then 62 random bits; ascending within a process."""
-    global _last
+    global _last  # noqa: PLW0603  # one sequence for the process is the point
     with _lock:
         _last = max(_last + 1, time.time_ns() // 1_000_000 << 12)
         instant = _last

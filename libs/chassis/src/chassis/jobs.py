@@ -9,6 +9,7 @@ import structlog
 
 from chassis import lease
 from chassis.database import Database, is_transient
+from chassis.pauses import pause
 from chassis.telemetry import JOB_FAILURES, JOB_SECONDS
 
 LEASE_SECONDS = 15.0
@@ -41,20 +42,17 @@ class JobRunner:
             try:
                 if await self._renew():
                     await self._once(stop)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the next run may work; the metric and the log say so
                 JOB_FAILURES.labels(self._job.name).inc()
                 if is_transient(error):
                     self._log.warning("job_again", error=repr(error))
                 else:
                     self._log.exception("job_failed")
-            try:
-                await asyncio.wait_for(stop.wait(), self._job.every_seconds)
-            except TimeoutError:
-                pass
+            await pause(stop, self._job.every_seconds)
         try:
             async with self._database.begin() as tx:
                 await lease.give_up(tx.driver, self._lease, self._owner)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # it ends by itself
             self._log.info("lease_left_to_expire", error=repr(error))
 
     async def _once(self, stop: asyncio.Event) -> None:
@@ -64,10 +62,11 @@ class JobRunner:
             while not (await asyncio.wait([work], timeout=LEASE_SECONDS / 3))[0]:
                 if not await self._renew():
                     self._log.warning("job_lost_lease")
-                    break
+                    return
         finally:
             if not work.done():
                 work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
         await work
         JOB_SECONDS.labels(self._job.name).observe(time.monotonic() - started)
 

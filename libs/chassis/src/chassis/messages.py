@@ -13,6 +13,11 @@ from contracts import Event, Malformed, Topic, decode
 HEADER_BYTES = 4_096
 """Bytes of a header's value that are kept with a dead letter; the rest of an absurd one helps nobody."""
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+"""A lane or position; what is longer is not one of ours and must not overflow anything."""
+
 _SHOP_IN_KEY = re.compile(rb"([A-Za-z0-9._:\-]{1,64})(?:/|$)")
 
 
@@ -38,6 +43,12 @@ class Raw:
         return None
 
     @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context; None when there is none or it is not one, since it is stored and sent on."""
+        given = self.header("traceparent")
+        return given if given and _TRACEPARENT.fullmatch(given) else None
+
+    @property
     def shop(self) -> str:
         """The shop by the key's word, for messages that tell nothing else; empty when even the key does not."""
         named = _SHOP_IN_KEY.match(self.key or b"")
@@ -60,7 +71,7 @@ class Received:
 
 
 Mapper = Callable[[Any, Received], Any]
-"""An event to the command that it is for this service."""
+"""An event to the command that it is for this service; None when it asks nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,17 @@ class Consumer:
     """The key by which a command's lane is taken first of all; None when the use case needs no lanes at its begin."""
     known: Callable[[Transaction, set[str]], Awaitable[set[str]]] | None = None
     """Which of these shops are known; messages of the others wait. None when nothing needs to be known."""
+    wants: Callable[[Raw], bool] | None = None
+    """Passes records over by their headers, before their bytes are decoded; None: every record is decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Messages kept for later."""
+
+    count: int
+    age_seconds: float
+    """Of the oldest; 0 when there is none."""
 
 
 @dataclass(slots=True)
@@ -93,6 +115,10 @@ class Message:
     def wanted(self) -> bool:
         """Whether there is anything to do at all."""
         return self.dead is not None or self.command is not None
+
+    def kill(self, poison: Poison) -> None:
+        """Nothing can be done with it: a dead letter, whatever it asked for."""
+        self.command, self.dead = None, poison
 
 
 def read(consumer: Consumer, raw: Raw, traceparent: str | None) -> Message:
@@ -115,12 +141,11 @@ def _command(consumer: Consumer, raw: Raw, traceparent: str | None) -> tuple[str
     if event_class is None:
         raise Poison("type_unknown", f"topic {raw.topic} has no such type")
     mapper = consumer.commands.get(event_class)
-    if mapper is None:
+    if mapper is None or (consumer.wants is not None and not consumer.wants(raw)):
         return raw.shop, None
     event = decode(event_class, raw.value)
     if raw.key is not None and raw.shop != event.shop:
         raise Poison("wrong_shop", "the key names another shop than the event")
-    lane, position = raw.header("ce_lane"), raw.header("ce_position")
     received = Received(
         raw=raw,
         event_id=raw.header("ce_id"),
@@ -128,10 +153,14 @@ def _command(consumer: Consumer, raw: Raw, traceparent: str | None) -> tuple[str
         type=kind,
         time=raw.header("ce_time"),
         traceparent=traceparent,
-        lane=int(lane) if lane and lane.isdecimal() else None,
-        position=int(position) if position and position.isdecimal() else None,
+        lane=_number(raw.header("ce_lane")),
+        position=_number(raw.header("ce_position")),
     )
     return event.shop, mapper(event, received)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and _NUMBER.fullmatch(text) else None
 
 
 def headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:

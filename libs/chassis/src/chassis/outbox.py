@@ -11,6 +11,7 @@ import asyncpg
 from chassis import lanes as lane_locks
 from chassis.ids import new_uuid
 from chassis.lanes import lane_of
+from chassis.telemetry import current_traceparent
 from contracts import Event, encode, topics
 
 TOPIC_OF: Final[Mapping[type[Event], str]] = {event: topic.name for topic in topics.ALL for event in topic.events}
@@ -31,6 +32,8 @@ class Outgoing:
     body: bytes
     at: datetime
     trace: str | None
+    subject: str | None = None
+    """What of its kind the event is, by which readers may pass it over without decoding it; header `ce_subject`."""
 
 
 class Log(Protocol):
@@ -43,7 +46,7 @@ class Log(Protocol):
         """The highest position ever given in each lane; 0 when none was."""
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
-        """Drop rows that were sent and are older than that, a batch at a time; a log that is kept for ever drops none."""
+        """Drop sent rows that are older than that, a batch at a time; a log that is kept for ever drops none."""
 
 
 class Outbox:
@@ -119,5 +122,5 @@ async def append(
         keys,
         [event.type for event in events],
         [encode(event) for event in events],
-        list(traces) or [None] * len(events),
+        list(traces) or [current_traceparent()] * len(events),
     )

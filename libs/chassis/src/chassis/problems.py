@@ -10,13 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from chassis.database import is_transient
-from chassis.telemetry import current_traceparent
+from chassis.database import is_transient, is_unstorable
 
 MEDIA_TYPE: Final = "application/problem+json"
 
 RETRY_AFTER_SECONDS = 1
 """What an overloaded or briefly unable service asks its callers to wait."""
+
+
+_CODES: Final = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed"}
+"""Of what the framework itself refuses."""
 
 
 class Problem(Exception):
@@ -64,6 +67,17 @@ def facts_of(error: BaseException) -> dict[str, Any]:
     return {name: value for name, value in vars(error).items() if not name.startswith("_")}
 
 
+def answer_to(error: BaseException) -> Response:
+    """The answer to an exception that no table names: it tells nothing of what is inside."""
+    if isinstance(error, Overloaded):
+        return problem_response(429, "overloaded", "too many requests at once", headers=_retry_after())
+    if is_unstorable(error):
+        return problem_response(422, "invalid_request", "a value cannot be stored: too large, or not text")
+    if is_transient(error):
+        return problem_response(503, "unavailable", "try again shortly", headers=_retry_after())
+    return problem_response(500, "internal_error", "a fault of ours; it has been recorded")
+
+
 def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
     """Answer every exception with a problem. `problems` gives the statuses of a service's domain errors."""
 
@@ -83,8 +97,7 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
             {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])}
             for fault in error.errors()
         ]
-        malformed = any(fault["type"] == "json_invalid" for fault in error.errors())
-        if malformed:
+        if any(fault["type"] == "json_invalid" for fault in error.errors()):
             return problem_response(400, "malformed_json", "the body is not JSON")
         return problem_response(
             422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
@@ -92,17 +105,11 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        code = _CODES.get(error.status_code, "http_error")
         return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
 
     async def unexpected(_: Request, error: Exception) -> Response:
-        if isinstance(error, Overloaded):
-            return problem_response(429, "overloaded", "too many requests at once", headers=_retry_after())
-        if is_transient(error):
-            return problem_response(503, "unavailable", "try again shortly", headers=_retry_after())
-        return problem_response(
-            500, "internal_error", "a fault of ours; it has been recorded", {"trace": current_traceparent()}
-        )
+        return answer_to(error)
 
     for kind in problems:
         app.add_exception_handler(kind, domain)
@@ -110,7 +117,6 @@ def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Overloaded, unexpected)
-    app.add_exception_handler(Exception, unexpected)
 
 
 def _retry_after() -> dict[str, str]:

@@ -14,8 +14,7 @@ async def process(database: Database, tx: Transaction, consumer: Consumer, messa
     if live:
         outcome = await consumer.usecase(tx, [message.command for message in live])
         for message, answer in zip(live, outcome.answers, strict=False):  # a use case nobody waits for gives no answers
-            if isinstance(answer, Poison):
-                message.dead = answer
+            message.dead = answer if isinstance(answer, Poison) else None  # an earlier try may have said otherwise
         await database.append(tx, outcome)
     await deadletters.store(tx.driver, consumer.name, [message for message in messages if message.dead is not None])
 

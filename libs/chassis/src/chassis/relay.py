@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from chassis import lease
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
 from chassis.outbox import Log, Outgoing
+from chassis.pauses import pause
 from chassis.settings import ServiceSettings
 from chassis.telemetry import RELAY_LAG, RELAY_LEADER, RELAY_SENT
 from contracts import topics
@@ -27,10 +28,15 @@ LEASE: Final = "relay"
 BUSY_MS = 5
 """Pause between looks while rows keep coming; doubles up to `relay_idle_ms` while none come."""
 
-MAX_BATCH_BYTES = 512 * 1024
-"""Bytes of one Kafka batch; half of the broker's limit on a request's batch."""
+MAX_BATCH_BYTES = 768 * 1024
+"""Bytes of one Kafka batch: over the largest event with its headers, under the broker's limit of 1 MiB."""
 
-DROP_EVERY_SECONDS = 30.0
+HOUSEKEEPING_SECONDS = 5.0
+"""How often the lag is measured and sent rows are dropped."""
+
+STOP_SECONDS = 5.0
+"""For a producer to end; it flushes, which a broker that is away never lets it do."""
+
 DROP_ROWS = 10_000
 """Sent rows are dropped in batches of so many per lane: short transactions, no bloat to speak of."""
 
@@ -61,24 +67,30 @@ class Relay:
         self._settings = settings
         self._owner = owner
         self._present = present
+        self.problem: str | None = None
+        """A bug that keeps it from sending; readiness tells."""
         self._logger = structlog.get_logger().bind(relay=service)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Lead whenever the lease is to be had, until told to stop."""
+        """Lead whenever the lease is to be had, until told to stop. Each lead has a producer of its own and reads the
+        cursors anew, so nothing of a lead that went wrong is carried on."""
         while not stop.is_set():
             try:
                 if await self._lease():
                     await self._lead(stop)
                 else:
-                    await _wait(stop, self._settings.relay_lease_seconds / 2)
+                    await pause(stop, self._settings.relay_lease_seconds / 2)
+                self.problem = None
             except LostLead:
                 self._logger.warning("relay_lost_lead")
+                await self._undo_repeats()
             except Exception as error:
-                if not isinstance(error, KafkaError) and not is_transient(error):
-                    self._logger.exception("relay_failed")
-                else:
+                if isinstance(error, KafkaError) or is_transient(error):
                     self._logger.warning("relay_again", error=repr(error))
-                await _wait(stop, LONGEST_BACKOFF_SECONDS)
+                else:  # a bug: nothing is sent, and readiness, the log and the lag all say so
+                    self.problem = repr(error)
+                    self._logger.exception("relay_failed")
+                await pause(stop, LONGEST_BACKOFF_SECONDS)
             finally:
                 RELAY_LEADER.set(0)
 
@@ -94,15 +106,34 @@ class Relay:
             max_request_size=4 * MAX_BATCH_BYTES,
             linger_ms=0,
         )
-        await producer.start()
         try:
+            await producer.start()
             cursors = await self._cursors()
-            await asyncio.gather(self._send(producer, cursors, stop), self._housekeep(cursors, stop))
+            housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
+            try:
+                await self._send(producer, cursors, stop)
+            finally:
+                housekeeping.cancel()
+                await asyncio.gather(housekeeping, return_exceptions=True)
         finally:
-            await producer.stop()
+            try:
+                await asyncio.wait_for(producer.stop(), STOP_SECONDS)
+            except TimeoutError:  # a broker that is away; what it did not acknowledge is sent again
+                await producer.client.close()
             if stop.is_set():
                 async with self._database.begin() as tx:
                     await lease.give_up(tx.driver, LEASE, self._owner)
+
+    async def _undo_repeats(self) -> None:
+        """A leader that woke too late may have repeated an old state behind a newer one: have the present sent again,
+        so that on a compacted topic the old one is not what stays."""
+        if self._present is not None:
+            try:
+                await self._database.execute(self._present, [])
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._logger.warning("present_not_resent", error=repr(error))
 
     async def _send(self, producer: AIOKafkaProducer, cursors: dict[int, int], stop: asyncio.Event) -> None:
         """Read, send, move the cursor; again and again."""
@@ -110,8 +141,8 @@ class Relay:
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
         pause_ms = BUSY_MS
         while True:
-            self._database.committed.clear()
-            async with self._database.begin() as tx:
+            self._database.committed.clear()  # before the look, so that what is committed after it wakes us
+            async with self._database.begin(wakes_relay=False) as tx:
                 rows = await self._log.read(tx.driver, cursors, self._settings.relay_batch_size)
             if rows:
                 await self._publish(producer, rows)
@@ -127,7 +158,7 @@ class Relay:
                     raise LostLead
                 renew_at = loop.time() + self._settings.relay_lease_seconds / 3
             if not rows:
-                await _wait(self._database.committed, pause_ms / 1000)
+                await pause(self._database.committed, pause_ms / 1000)
 
     async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> None:
         """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer."""
@@ -164,6 +195,8 @@ class Relay:
             ("ce_position", b"%d" % row.position),
             ("content-type", b"application/json"),
         ]
+        if row.subject:
+            headers.append(("ce_subject", row.subject.encode()))
         if row.trace:
             headers.append(("traceparent", row.trace.encode()))
         return headers
@@ -193,26 +226,18 @@ class Relay:
             return await lease.take(tx.driver, LEASE, self._owner, self._settings.relay_lease_seconds)
 
     async def _housekeep(self, cursors: Mapping[int, int], stop: asyncio.Event) -> None:
-        """Drop what was sent long ago, and measure the lag."""
+        """Measure the lag, and drop what was sent long ago."""
         while not stop.is_set():
             try:
                 async with self._database.begin() as tx:
                     highest = await self._log.highest(tx.driver, list(cursors))
                     RELAY_LAG.set(sum(highest.values()) - sum(cursors.values()))
                     await self._log.drop(tx.driver, cursors, self._settings.outbox_keep_seconds, DROP_ROWS)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-            await _wait(stop, DROP_EVERY_SECONDS)
+            except Exception as error:  # noqa: BLE001  # sending goes on without it; the next round may work
+                self._logger.warning("housekeeping_again", error=repr(error))
+            await pause(stop, HOUSEKEEPING_SECONDS)
 
 
 def partition_of(row: Outgoing) -> int:
     """Our own topics follow the lane, so that workers of lanes rarely meet; the same key, the same partition."""
     return row.lane % _PARTITIONS[row.topic]
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        pass

@@ -17,18 +17,28 @@ import uvloop
 from fastapi import APIRouter
 from sqlalchemy import text
 
-from chassis import deadletters, migrations, telemetry
+from chassis import deadletters, migrations, telemetry, waiting
 from chassis.consumer import Worker
-from chassis.database import Database, UseCase
+from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
 from chassis.ids import new_id
 from chassis.jobs import Job, JobRunner
 from chassis.messages import Consumer
 from chassis.outbox import OUTBOX, Log
+from chassis.pauses import pause
 from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 
 STOP_SECONDS = 20
 """How long a graceful stop may take: requests and batches in flight end well within it."""
+
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection stays longer here than in any proxy, so that it is never closed under a request on its way."""
+
+READY_SECONDS = 2.0
+"""The database answers in milliseconds, or we are not ready."""
+
+START_SECONDS = 60.0
+"""How long a starting process waits for its database before it gives up; whoever runs it will start it again."""
 
 HOUSEKEEPING_SECONDS = 15.0
 """How often the ages of dead and waiting messages are measured, and old dead letters dropped."""
@@ -75,32 +85,43 @@ class Runtime:
         """Names this process in leases; never the same twice."""
         self.extras: dict[str, Any] = {}
         self.workers: list[Worker] = []
+        self.relay: Relay | None = None
+        self.mode = ""
+
+    async def readiness(self) -> tuple[bool, list[str]]:
+        """Whether this process should get requests, and all that is wrong with it.
+
+        A process that only works is not ready when its work has stopped. One that also answers requests goes on
+        answering them: a consumer that needs a person must not take the API away from everyone.
+        """
+        faults = await self.faults()
+        return not any(self.mode == "worker" or fault.startswith("database") for fault in faults), faults
 
     async def faults(self) -> list[str]:
-        """Why this process is not ready; empty when it is."""
+        """What is wrong with this process; empty when nothing is."""
         faults = [f"{worker.name}: {worker.problem}" for worker in self.workers if worker.problem]
+        if self.relay is not None and self.relay.problem:
+            faults.append(f"relay: {self.relay.problem}")
         try:
-            async with self.database.engine.connect() as conn:
+            async with asyncio.timeout(READY_SECONDS), self.database.engine.connect() as conn:
                 await conn.execute(text("SELECT 1"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, without the database nothing works
             faults.append(f"database: {type(error).__name__}")
         return faults
-
-    def relay(self) -> Relay:
-        """The relay of the service's log."""
-        service = self.service
-        return Relay(service.name, self.database, service.log or OUTBOX, service.settings, self.owner, service.present)
 
     async def run(self, mode: str, stop: asyncio.Event) -> None:
         """Run the parts of a mode until told to stop; then let what is in flight end."""
         service = self.service
+        self.mode = mode
         if service.startup is not None:
             await service.startup(self)
         parts: list[Coroutine[Any, Any, None]] = []
         if mode in ("worker", "all"):
             self.workers = [Worker(service.name, c, self.database, service.settings) for c in service.consumers]
             parts += [worker.run(stop) for worker in self.workers]
-            parts.append(self.relay().run(stop))
+            log = service.log or OUTBOX
+            self.relay = Relay(service.name, self.database, log, service.settings, self.owner, service.present)
+            parts.append(self.relay.run(stop))
         if mode in ("jobs", "all"):
             jobs = [*service.jobs, Job("housekeeping", HOUSEKEEPING_SECONDS, self._housekeep)]
             parts += [JobRunner(job, self.database, self.owner).run(stop) for job in jobs]
@@ -136,9 +157,11 @@ class Runtime:
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=STOP_SECONDS // 2,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            ws="none",
+            lifespan="off",
         )
         server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # ours stop the other parts as well
 
         async def end() -> None:
             await stop.wait()
@@ -150,21 +173,16 @@ class Runtime:
         finally:
             ending.cancel()
 
-    async def _housekeep(self, database: Database, stop: asyncio.Event) -> None:
+    async def _housekeep(self, database: Database, _: asyncio.Event) -> None:
         async with database.begin() as tx:
             await deadletters.expire(tx.driver, self.service.settings.dead_letter_days, EXPIRED_LETTERS_PER_RUN)
-            for table, condition, count, age in (
-                ("dead_letter", "AND replayed_at IS NULL", telemetry.DEAD_LETTERS_WAITING, telemetry.DEAD_LETTER_AGE),
-                ("waiting", "", telemetry.WAITING, telemetry.WAITING_AGE),
-            ):
-                for consumer in self.service.consumers:
-                    row = await tx.driver.fetchrow(
-                        "SELECT count(*) AS count, COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(received_at)), 0)::float"
-                        f" AS age FROM {table} WHERE consumer = $1 {condition}",
-                        consumer.name,
-                    )
-                    count.labels(consumer.name).set(row["count"])
-                    age.labels(consumer.name).set(row["age"])
+            for consumer in self.service.consumers:
+                dead = await deadletters.backlog(tx.driver, consumer.name)
+                telemetry.DEAD_LETTERS_WAITING.labels(consumer.name).set(dead.count)
+                telemetry.DEAD_LETTER_AGE.labels(consumer.name).set(dead.age_seconds)
+                parked = await waiting.backlog(tx.driver, consumer.name)
+                telemetry.WAITING.labels(consumer.name).set(parked.count)
+                telemetry.WAITING_AGE.labels(consumer.name).set(parked.age_seconds)
 
 
 def run(build: Callable[[], Service]) -> None:
@@ -188,10 +206,21 @@ def run(build: Callable[[], Service]) -> None:
 
 
 async def _run(service: Service, mode: str, url: str) -> None:
-    await migrations.check(url, service.migrations)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    structlog.get_logger().info("starting", mode=mode, port=service.settings.http_port)
-    await Runtime(service).run(mode, stop)
+    log = structlog.get_logger()
+    log.info("starting", mode=mode, port=service.settings.http_port)
+    give_up_at = loop.time() + START_SECONDS
+    while not stop.is_set():
+        try:
+            await migrations.check(url, service.migrations)
+        except Exception as error:
+            if not is_transient(error) or loop.time() > give_up_at:
+                raise
+            log.warning("waiting_for_database", error=repr(error))
+            await pause(stop, LONGEST_BACKOFF_SECONDS)
+        else:
+            await Runtime(service).run(mode, stop)
+            return

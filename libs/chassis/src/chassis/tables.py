@@ -30,12 +30,13 @@ TABLES: Final = (
     SELECT lane, 0 FROM generate_series(0, {LANES - 1:d}) AS lane""",  # noqa: S608  # a constant
     """-- Who leads what, until when.
     CREATE TABLE lease (name text PRIMARY KEY, owner text NOT NULL, expires_at timestamptz NOT NULL)""",
-    """-- The fence: the next offset of each partition.
+    """-- The fence: the next offset of each partition of the topic with that id.
     CREATE TABLE consumer_offset (
         consumer text NOT NULL,
         topic text NOT NULL,
         partition integer NOT NULL,
         next bigint NOT NULL CHECK (next >= 0),
+        topic_id uuid NOT NULL,
         PRIMARY KEY (consumer, topic, partition)
     )""",
     """-- Messages that can never be applied.
@@ -52,10 +53,10 @@ TABLES: Final = (
         code text NOT NULL,
         detail text NOT NULL,
         received_at timestamptz NOT NULL,
-        replayed_at timestamptz,
-        UNIQUE (consumer, topic, partition, "offset")
+        replayed_at timestamptz
     )""",
     "CREATE INDEX dead_letter_by_shop ON dead_letter (shop, id)",
+    "CREATE INDEX dead_letter_by_age ON dead_letter (received_at)",
     """-- Messages of shops that are not known yet or quarantined, in order of arrival.
     CREATE TABLE waiting (
         place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -67,8 +68,7 @@ TABLES: Final = (
         key bytea,
         headers text NOT NULL,
         value bytea,
-        received_at timestamptz NOT NULL,
-        UNIQUE (consumer, topic, partition, "offset")
+        received_at timestamptz NOT NULL
     )""",
     "CREATE INDEX waiting_by_shop ON waiting (consumer, shop, place)",
     """CREATE TABLE quarantine (

@@ -38,7 +38,7 @@ RELAY_SENT = Counter("accrual_relay_sent_total", "Events sent to Kafka.")
 RELAY_LEADER = Gauge("accrual_relay_leader", "1 while this process leads the relay.")
 TRANSACTION_RETRIES = Counter("accrual_transaction_retries_total", "Transactions tried again after a transient fault.")
 REQUESTS = Histogram(
-    "accrual_request_seconds", "Seconds per HTTP request.", ["method", "status"],
+    "accrual_request_seconds", "Seconds per HTTP request.", ["method", "route", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )  # fmt: skip
 IN_FLIGHT = Gauge("accrual_requests_in_flight", "HTTP requests being answered.")

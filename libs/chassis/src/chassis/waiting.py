@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import asyncpg
 
-from chassis.messages import Message, Raw, columns_of, raw_from_row
+from chassis.messages import Backlog, Message, Raw, columns_of, raw_from_row
 
 WAITING_LOCK = 0x57414954
 """First key of the advisory locks on queues ("WAIT")."""
@@ -43,7 +43,7 @@ async def join(driver: asyncpg.Connection, consumer: str, messages: Sequence[Mes
     await driver.execute(
         'INSERT INTO waiting (consumer, topic, partition, "offset", key, headers, value, shop, received_at)'
         " SELECT $1, w.*, clock_timestamp() FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::text[],"
-        " $7::bytea[], $8::text[]) AS w ON CONFLICT DO NOTHING",
+        " $7::bytea[], $8::text[]) AS w",
         consumer,
         *columns_of([message.raw for message in messages]),
         [message.shop for message in messages],
@@ -95,3 +95,33 @@ async def lift(driver: asyncpg.Connection, shop: str) -> int:
     """End a shop's quarantines; its queues empty by themselves. How many there were."""
     status = await driver.execute("DELETE FROM quarantine WHERE shop = $1", shop)
     return int(status.removeprefix("DELETE "))
+
+
+async def quarantines(driver: asyncpg.Connection, shop: str) -> list[asyncpg.Record]:
+    """A shop's quarantines, by consumer."""
+    rows: list[asyncpg.Record] = await driver.fetch(
+        "SELECT consumer, shop, reason, since FROM quarantine WHERE shop = $1 ORDER BY consumer", shop
+    )
+    return rows
+
+
+async def page(driver: asyncpg.Connection, shop: str, *, after: int, limit: int) -> list[asyncpg.Record]:
+    """A shop's waiting messages in order of arrival, behind a place in the queue."""
+    rows: list[asyncpg.Record] = await driver.fetch(
+        'SELECT place, consumer, topic, partition, "offset", received_at FROM waiting'
+        " WHERE shop = $1 AND place > $2 ORDER BY place LIMIT $3",
+        shop,
+        after,
+        limit,
+    )
+    return rows
+
+
+async def backlog(driver: asyncpg.Connection, consumer: str) -> Backlog:
+    """All that waits."""
+    row = await driver.fetchrow(
+        "SELECT count(*), COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(received_at)), 0)::float"
+        " FROM waiting WHERE consumer = $1",
+        consumer,
+    )
+    return Backlog(*row)

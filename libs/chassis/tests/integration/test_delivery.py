@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import uuid
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from chassis import Transaction, fence, lease, waiting
 from chassis.database import Database, Superseded
+from chassis.kafka import topic_ids
 from chassis.outbox import OUTBOX, append
 from chassis.relay import LostLead, Relay
-from contracts import encode
+from contracts import encode, topics
 from contracts.event import MAX_BODY_BYTES
 from contracts.postings import PostingRequested
 from local.child import free_port
+from local.topics import recreate
 from testkit import wait_until
 from testkit.probe import Probe, activity
 
@@ -42,7 +46,7 @@ async def test_a_batch_and_its_position_commit_together_or_not_at_all(probe: Pro
     database = Database(probe.settings)
     partition = ("activities", 0)
     async with database.begin() as tx:
-        await fence.begin_at(tx.driver, "activities", {partition: 0})
+        await fence.begin_at(tx.driver, "activities", {partition: fence.Position(0, uuid.UUID(int=1))})
     async with database.begin() as tx:
         await fence.advance(tx.driver, "activities", {partition: (0, 3)})
     with pytest.raises(Superseded):
@@ -178,10 +182,11 @@ async def test_messages_of_an_unknown_shop_wait_and_are_applied_in_order_when_it
 async def test_a_shop_that_floods_the_dead_letters_is_quarantined_and_goes_on_when_lifted(probe: Probe) -> None:
     probe.settings = probe.settings.model_copy(update={"dead_letters_per_shop": 3, "batch_size": 3})
     await probe.publish(*(activity(n, shop="bad", kind="poison") for n in range(3)))
-    await probe.publish(activity(9), activity(10, shop="bad"))
     async with probe.running():
-        await wait_until(lambda: _applied(probe, 5))
+        await wait_until(lambda: probe.query("SELECT shop FROM quarantine"))
         assert await probe.query("SELECT shop FROM quarantine") == ["bad"]
+        await probe.publish(activity(9), activity(10, shop="bad"))
+        await wait_until(lambda: _applied(probe, 5))
         assert await probe.query("SELECT shop FROM waiting") == ["bad"]
         database = Database(probe.settings)
         async with database.begin() as tx:
@@ -189,6 +194,20 @@ async def test_a_shop_that_floods_the_dead_letters_is_quarantined_and_goes_on_wh
         await database.close()
         await wait_until(lambda: _has_effect(probe, "bad/a-10"))
     assert await probe.query("SELECT * FROM waiting") == []
+
+
+async def test_one_shop_alone_never_stops_the_consumer_however_much_it_floods(probe: Probe) -> None:
+    limits = {"dead_letters_per_shop": 1, "dead_letter_shops": 2, "batch_size": 2}
+    probe.settings = probe.settings.model_copy(update=limits)
+    async with probe.producer() as producer:
+        for _ in range(8):
+            await probe.send(producer, b"{", key="bad/m-1")
+    await probe.publish(activity(1))
+    async with probe.running() as runtime:
+        await wait_until(lambda: _applied(probe, 9))
+        assert runtime.workers[0].problem is None
+    assert await probe.query("SELECT count(*) FROM dead_letter") == [8]
+    assert await probe.effects() == ["corner/a-1"]
 
 
 async def test_dead_letters_of_many_shops_stop_the_consumer(probe: Probe) -> None:
@@ -202,11 +221,25 @@ async def test_dead_letters_of_many_shops_stop_the_consumer(probe: Probe) -> Non
 async def test_a_position_outside_the_log_stops_the_consumer(probe: Probe) -> None:
     database = Database(probe.settings)
     async with database.begin() as tx:
-        await fence.begin_at(tx.driver, "activities", {("activities", 0): 1_000})
+        ids = await _topic_ids(probe)
+        await fence.begin_at(tx.driver, "activities", {("activities", 0): fence.Position(1_000, ids["activities"])})
     await database.close()
     async with probe.running() as runtime:
         await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
         assert "is outside the log" in str(runtime.workers[0].problem)
+
+
+async def test_a_topic_made_anew_under_its_name_stops_the_consumer(probe: Probe) -> None:
+    """Its offsets would fit, and its messages would be passed over."""
+    await probe.publish(activity(1), activity(2))
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 2))
+    await recreate(probe.bootstrap_servers, [topics.ACTIVITIES])
+    await probe.publish(*(activity(n) for n in range(3, 9)))
+    async with probe.running() as runtime:
+        await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
+        assert "is of topic" in str(runtime.workers[0].problem)
+    assert await probe.effects() == ["corner/a-1", "corner/a-2"]
 
 
 async def test_two_workers_share_the_partitions_and_each_message_takes_effect_once(probe: Probe) -> None:
@@ -225,6 +258,15 @@ async def test_the_trace_of_a_message_goes_on_with_the_events_that_follow_from_i
     async with probe.running():
         (record,) = await probe.postings(1)
     assert dict(record.headers)["traceparent"] == trace
+
+
+async def _topic_ids(probe: Probe) -> dict[str, uuid.UUID]:
+    kafka = AIOKafkaConsumer(bootstrap_servers=probe.bootstrap_servers)
+    await kafka.start()
+    try:
+        return await topic_ids(kafka, ["activities"])
+    finally:
+        await kafka.stop()
 
 
 async def _applied(probe: Probe, count: int) -> bool:

@@ -1,0 +1,130 @@
+"""A batch, applied exactly once: one transaction of lanes, fence, effects, dead letters and outgoing events.
+
+What goes wrong is one of four kinds, each decided here and nowhere else:
+
+- *transient*: the whole batch again, with back-off;
+- *poison*: to the dead letters in the same transaction, the stream goes on; a database error that one message causes is
+  bisected out;
+- *refused by the business*: a stored outcome of the use case, no error at all;
+- *a bug*: it is raised, and the consumer stops and says so.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from chassis import fence, waiting
+from chassis.database import (
+    FIRST_BACKOFF_SECONDS,
+    KEY_VIOLATION_TRIES,
+    LONGEST_BACKOFF_SECONDS,
+    Database,
+    Transaction,
+    is_bad_data,
+    is_key_violation,
+    is_transient,
+    sqlstate_of,
+)
+from chassis.fence import Partition
+from chassis.messages import Consumer, Message
+from chassis.outcome import Poison
+from chassis.pauses import pause
+from chassis.processing import lanes_of, process
+from chassis.telemetry import MESSAGES
+
+
+class Ending(Exception):
+    """Told to stop while a batch could not be applied; nothing is lost, its position has not moved."""
+
+
+class Applier:
+    """Applies the batches of one consumer."""
+
+    def __init__(self, name: str, consumer: Consumer, database: Database) -> None:
+        self.next: dict[Partition, int] = {}
+        """Next offset by partition, as this owner last read or wrote it; a partition without one is not ours yet."""
+        self._name = name
+        self._consumer = consumer
+        self._database = database
+        self._log = structlog.get_logger().bind(consumer=name)
+
+    async def apply(self, messages: Sequence[Message], ends: Mapping[Partition, int], stop: asyncio.Event) -> None:
+        """Apply a batch however long it takes: transient faults again and again, bad data taken apart.
+
+        `ends`: the next offset of each partition when all of it is applied; messages nobody wants are below it too.
+        """
+        backoff = FIRST_BACKOFF_SECONDS
+        key_violations = 0
+        while True:
+            try:
+                await self._apply_once(messages, ends)
+                return
+            except Exception as error:  # the four kinds are told apart here
+                key_violations += is_key_violation(error)
+                if is_transient(error) and key_violations < KEY_VIOLATION_TRIES:
+                    self._log.warning("batch_again", error=repr(error), backoff_seconds=backoff)
+                elif is_bad_data(error):
+                    await self._take_apart(messages, ends, stop, error)
+                    return
+                else:
+                    raise
+            if stop.is_set():
+                raise Ending
+            await pause(stop, backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def _take_apart(
+        self, messages: Sequence[Message], ends: Mapping[Partition, int], stop: asyncio.Event, error: Exception
+    ) -> None:
+        """Halve a batch that the database refused, down to the message that is at fault: that is a dead letter."""
+        live = [message for message in messages if message.command is not None]
+        if not live:
+            raise error  # nothing was asked of the use case, so no message is at fault
+        if len(live) == 1:
+            live[0].kill(Poison("refused_by_database", f"{type(error).__name__} {sqlstate_of(error) or ''}".strip()))
+            await self.apply(messages, ends, stop)
+            return
+        middle = len(messages) // 2
+        first, second = messages[:middle], messages[middle:]
+        reached = dict(self.next)
+        for message in first:
+            reached[message.raw.topic, message.raw.partition] = message.raw.offset + 1
+        await self.apply(first, {partition: reached[partition] for partition in ends}, stop)
+        await self.apply(second, ends, stop)
+
+    async def _apply_once(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:
+        """Apply a batch once: the fence, the effects and the outgoing events commit together or not at all."""
+        lanes = await lanes_of(self._database, self._consumer, messages)
+        moves = {p: (self.next[p], end) for p, end in ends.items() if end != self.next[p]}
+        async with self._database.begin(lanes) as tx:
+            await fence.advance(tx.driver, self._consumer.name, moves)
+            now_live = await self._park(tx, messages)
+            await process(self._database, tx, self._consumer, now_live)
+        self.next.update(ends)
+        # From here on nothing may raise: the batch is committed and must not be taken for one that failed.
+        dead = sum(message.dead is not None for message in now_live)
+        MESSAGES.labels(self._name, "applied").inc(len(now_live) - dead)
+        MESSAGES.labels(self._name, "dead").inc(dead)
+        MESSAGES.labels(self._name, "waiting").inc(len(messages) - len(now_live))
+
+    async def _park(self, tx: Transaction, messages: Sequence[Message]) -> list[Message]:
+        """Let messages of unknown or blocked shops wait; give back the others."""
+        shops = {m.shop for m in messages if m.command is not None}
+        blocked = await self._blocked(tx, shops)
+        if blocked:  # rare: look again under the lock that whoever empties a queue takes too
+            await waiting.lock(tx.driver, self._consumer.name, blocked)
+            blocked = await self._blocked(tx, blocked)
+        held = [m for m in messages if m.command is not None and m.shop in blocked]
+        if not held:
+            return list(messages)
+        await waiting.join(tx.driver, self._consumer.name, held)
+        return [m for m in messages if m.command is None or m.shop not in blocked]
+
+    async def _blocked(self, tx: Transaction, shops: set[str]) -> set[str]:
+        if not shops:
+            return shops
+        blocked = await waiting.blocked(tx.driver, self._consumer.name, list(shops))
+        if self._consumer.known is not None:
+            blocked |= shops - await self._consumer.known(tx, shops)
+        return blocked

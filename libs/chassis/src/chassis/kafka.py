@@ -1,0 +1,115 @@
+"""Kafka as the chassis needs it: a topic's identity, which aiokafka does not tell by itself."""
+
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError, for_code
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    AbstractType,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+
+async def topic_ids(kafka: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, UUID]:
+    """The ids of topics: a topic that was deleted and made anew under its name has another one."""
+    client = kafka._client  # noqa: SLF001  # its connections and versions; the consumer offers no request of this kind
+    node = client.get_random_node()
+    if node is None:
+        raise KafkaConnectionError("no broker is known")
+    answer = await client.send(node, _MetadataRequest(sorted(set(topics))))
+    ids = {}
+    for error_code, name, topic_id, *_ in answer.topics:
+        if error_code:
+            raise for_code(error_code)(name)
+        ids[name] = topic_id
+    return ids
+
+
+class _Uuid(AbstractType[UUID]):  # type: ignore[misc]  # aiokafka ships no types
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+_NAME = CompactString("utf-8")
+
+NO = False
+"""Make no topics that are missing, tell no rights."""
+
+
+class _MetadataResponse(Response):  # type: ignore[misc]
+    """Version 12, Kafka 3.0 and later."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(("node_id", Int32), ("host", _NAME), ("port", Int32), ("rack", _NAME), ("tags", TaggedFields)),
+        ),
+        ("cluster_id", _NAME),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", _NAME),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequestV12(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION = True
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("name", _NAME), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(Request[_MetadataRequestV12]):  # type: ignore[misc]
+    API_KEY = 3
+
+    def __init__(self, topics: list[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_MetadataRequestV12]) -> Any:
+        return request_struct_class([(UUID(int=0), name, {}) for name in self._topics], NO, NO, {})
