@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 from chassis import Runtime
 from chassis.http import create_app
 
@@ -158,3 +159,9 @@ async def ledger(empty_ledger: Ledger) -> Ledger:
     """A ledger that knows the shop."""
     await empty_ledger.learn()
     return empty_ledger
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_tracebacks() -> None:
+    """structlog's own default paints tracebacks with all locals, which takes longer than the tests."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()])

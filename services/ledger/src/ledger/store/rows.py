@@ -138,7 +138,7 @@ def hold_of(row: Any, account: Account) -> HoldRecord:
 
 
 SPEND_COLUMNS: Final = (
-    's.account_id, s.checkout, s.generation, s."order", s.hold, s.amount, s.tender, s.source, s.key, s.uses, s.given_back,'
+    's.account_id, s.checkout, s.generation, s."order", s.hold, s.amount, s.tender, s.source, s.key, s.uses::text, s.given_back,'
     " s.ended, s.reversed"
 )
 
