@@ -5,7 +5,8 @@
     earn: {bands: [1 per 1.00 up to 1000.00, 1.5 per 1.00], marginal: true}
     multiply: 2                         or `{by: 1.5, of: [base]}`
     granted: 14 days after fulfilled    or `placed`, `paid`, `fulfilled`
-    valid: 12 months to month end       or `90 days`, `12 months`, `end of month`, `end of year`, `until 2026-12-31`, `forever`
+    valid: 12 months to month end       or `90 days`, `12 months`, `end of month`, `end of year`,
+                                        `until 2026-12-31`, `forever`
     when: {hours: 17:00-20:00, minimum: 50.00, weekdays: [sat, sun], from: 2026-11-27, until: 2026-11-30}
 
 Numbers with a point are never binary fractions: the file is read with its digits.
@@ -223,7 +224,7 @@ def _checked(validate: Callable[[Any], Any], value: Any, where: str) -> Any:
 def _in_words(rule: Mapping[str, Any], digits: int) -> dict[str, Any]:
     words: dict[str, Callable[[Any], Any]] = {
         "earn": lambda earn: _earn_words(earn, digits),
-        "multiply": lambda multiply: multiply if "of" in multiply else _plain(multiply["by"]),
+        "multiply": _multiply_words,
         "granted": _granted_words,
         "valid": _valid_words,
         "when": lambda when: _when_words(when, digits),
@@ -266,6 +267,11 @@ def _when_words(when: Mapping[str, Any], digits: int) -> dict[str, Any]:
     if "hours" in made:
         made["hours"] = f"{made['hours']['from']}-{made['hours']['until']}"
     return made
+
+
+def _multiply_words(multiply: Mapping[str, Any]) -> Any:
+    by = _plain(multiply["by"])
+    return {**multiply, "by": by} if "of" in multiply else by
 
 
 def _plain(number: str) -> int | str:

@@ -340,8 +340,8 @@ async def save_books(tx: Transaction, books: Sequence[Book], *, new: set[tuple[s
 _COLUMNS: Final = (
     "unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[], $6::smallint[], $7::integer[],"
     " $8::boolean[], $9::boolean[], $10::boolean[], $11::boolean[], $12::bigint[], $13::text[], $14::text[],"
-    ' $15::text[], $16::bytea[]) AS w (shop, "order", revision, member, placed_at, stage, generation, reversed, test, first_order,'
-    " holds_bonus, version, verdicts, explained, booked, state)"
+    ' $15::text[], $16::bytea[]) AS w (shop, "order", revision, member, placed_at, stage, generation, reversed, test,'
+    " first_order, holds_bonus, version, verdicts, explained, booked, state)"
 )
 
 
