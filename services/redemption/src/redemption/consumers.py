@@ -3,6 +3,7 @@
 from typing import Final
 
 from chassis import Consumer, Poison, Received
+from chassis.messages import Raw
 from contracts import topics
 from contracts.ledger import PointsChanged, PostingRefused
 from contracts.orders import (
@@ -62,6 +63,12 @@ def follow_refusal(event: PostingRefused, _received: Received) -> FollowRefusal 
     return FollowRefusal(event.shop, event.posting, event.code, event.detail)
 
 
+def concerns_us(raw: Raw) -> bool:
+    """Whether an entry may be about a hold or a spend, by its kind in the header; awards are not even decoded."""
+    kind = raw.header("ce_subject")
+    return kind is None or kind in OF_INTEREST
+
+
 CONSUMERS: Final = (
     Consumer(
         name="programmes",
@@ -83,5 +90,6 @@ CONSUMERS: Final = (
         topic=topics.LEDGER,
         commands={PointsChanged: follow_entry, PostingRefused: follow_refusal},
         usecase=entries.follow,
+        wants=concerns_us,
     ),
 )

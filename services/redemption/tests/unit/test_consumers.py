@@ -8,7 +8,7 @@ from chassis import Poison
 from chassis.messages import Raw, Received
 from contracts.ledger import PointsChanged, PostingRefused
 from contracts.orders import OrderPaid, Refund
-from redemption.consumers import follow_entry, follow_refusal, settle_order
+from redemption.consumers import concerns_us, follow_entry, follow_refusal, settle_order
 from redemption.usecases.entries import FollowEntry
 
 RECEIVED = Received(
@@ -53,3 +53,12 @@ def test_refusals_of_our_own_postings_are_noted() -> None:
     assert follow_refusal(refused, RECEIVED) is not None
     assert follow_refusal(refused.model_copy(update={"kind": "release"}), RECEIVED) is None
     assert follow_refusal(refused.model_copy(update={"source": "rules"}), RECEIVED) is None
+
+
+def test_entries_of_other_kinds_are_not_even_decoded() -> None:
+    def told(*headers: tuple[str, bytes]) -> bool:
+        return concerns_us(Raw("ledger", 0, 0, None, headers, b""))
+
+    assert told()
+    assert told(("ce_subject", b"time_out"))
+    assert not told(("ce_subject", b"award"))

@@ -15,7 +15,7 @@ CENT = Cashback(points_per_unit=Fraction(100))
 
 
 def shop(cashback: Cashback = CENT, **more: bool) -> Settings:
-    return Settings(online=cashback, **more)
+    return Settings(online=cashback, **more)  # type: ignore[arg-type]
 
 
 def cart(*values: int, **more: object) -> Cart:
