@@ -110,6 +110,7 @@ class Shelf:
         shortfalls = [r for r in self._shortfalls(key) if r.held or r.owed or r.written_off]
         orders = {lot.order for lot in awards} | {row.order for row in shortfalls}
         orders |= {self.spends[i].order for i in spend_ids if i in self.spends and self.spends[i].account.key == key}
+        orders |= {posting.order for posting in named if posting.account_key == key}
         orders -= {None}
         spend_ids |= {row.spend for row in shortfalls if row.spend is not None}
         spends = [s for s in self.spends.values() if s.account.key == key and (s.id in spend_ids or s.order in orders)]

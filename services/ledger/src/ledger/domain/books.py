@@ -236,7 +236,8 @@ class State:
     - the lots of the awards that revokes name, whatever remains;
     - the holds that postings name, whatever their state;
     - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
-      orders of those spends, of those awards, and of the shortfalls; with each spend the lots that it used.
+      orders of those spends, of those awards, of the shortfalls, and of the account's postings (of its awards too, if
+      more than they is asked); with each spend the lots that it used.
 
     What a posting names may be another member's: it is loaded all the same, with an account of which the key is enough.
 
