@@ -25,7 +25,7 @@ MAX_REASON = 200
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(rf"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]+@{_LABEL}(?:\.{_LABEL})*")
-_ANY_ADDRESS: Final = re.compile(r"\S+@\S+")
+_ANY_ADDRESS: Final = re.compile(r"<?[^\s<>]+@[^\s<>]+>?")
 
 TlsMode = Literal["off", "if_offered", "starttls", "tls"]
 
@@ -66,11 +66,11 @@ def mime(mail: Mail) -> EmailMessage:
     if mail.reply_to:
         message["Reply-To"] = _address(mail.reply_to, None)
     message["Subject"] = mail.words.subject
-    message["Content-Language"] = mail.language
     message["Auto-Submitted"] = "auto-generated"  # keeps holiday replies away (RFC 3834)
     message.set_content(mail.words.text)
     if mail.words.html:
         message.add_alternative(mail.words.html, subtype="html")
+    message["Content-Language"] = mail.language  # last: the content moves such headers to its first part
     return message
 
 
@@ -240,5 +240,5 @@ def _by_code(code: int, what: str, error: Exception, to: str) -> Result:
 def _reason(what: str, error: Exception, to: str) -> str:
     """A server's words without any address: reasons are stored."""
     words = str(getattr(error, "message", "") or type(error).__name__)
-    clean = _ANY_ADDRESS.sub("<address>", words.replace(to, "<address>"))
+    clean = _ANY_ADDRESS.sub("<address>", words.replace(to, "a@b"))
     return f"{what}: {' '.join(clean.split())}"[:MAX_REASON]

@@ -702,8 +702,8 @@ async def lock_streams(tx: Transaction, streams: Collection[int]) -> None:
 async def record(tx: Transaction, made: Sequence[Made]) -> None:
     """Keep what became of deliveries. One that is not waiting any more stays as it is."""
     await tx.driver.execute(
-        "UPDATE delivery SET state = r.state, attempts = attempts + r.counted, reason = r.reason, changed_at = $5::timestamptz,"
-        " sent_at = CASE WHEN r.state = 'sent' THEN $5::timestamptz END"
+        "UPDATE delivery SET state = r.state, attempts = attempts + r.counted, reason = r.reason,"
+        " changed_at = $5::timestamptz, sent_at = CASE WHEN r.state = 'sent' THEN $5::timestamptz END"
         " FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[]) AS r (delivery, state, counted, reason)"
         " WHERE delivery.delivery = r.delivery AND delivery.state = 'waiting'",
         [each.delivery for each in made],

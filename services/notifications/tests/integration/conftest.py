@@ -1,4 +1,4 @@
-"""The service with a real database, broker, mail server and webhook receiver for each test, and what tests ask of them."""
+"""The service with a real database, broker, mail server and webhook receiver, and what tests ask of them."""
 
 import asyncio
 import email
@@ -19,18 +19,23 @@ from aiokafka import AIOKafkaProducer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from chassis import Database, Runtime
+from chassis import Database, Received, Runtime, UseCase
+from chassis.messages import Raw
 from contracts import Event, encode, topics
 from contracts.ledger import Buckets, LotChange, PointsChanged
 from contracts.postings import Cause
 from contracts.programmes import ProgrammeChanged
 from local.child import free_port
+from notifications import consumers, usecases
 from notifications.app import build
 from notifications.settings import NotificationsSettings
 from testkit import wait_until
-from testkit.tokens import Tokens
+from testkit.tokens import ALL_SCOPES, Tokens
 
 SHOP = "corner"
+
+RECEIVED = Received(Raw("ledger", 0, 0, None, (), None), None, None, "", None, None, None, None)
+"""Of an event that came without a broker."""
 
 
 @dataclass
@@ -127,7 +132,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.calls.append(Call(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 status, more = receiver.answers.pop(0) if receiver.answers else (receiver.answer, {})
@@ -191,10 +196,18 @@ class World:
             return False
 
     async def ask(
-        self, method: str, path: str, body: Any = None, *, shop: str = SHOP, key: str | None = None, **token: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        shop: str = SHOP,
+        key: str | None = None,
+        as_shop: str = "*",
+        scope: str = ALL_SCOPES,
     ) -> httpx.Response:
-        """A request to the running service, with every scope unless the token says otherwise."""
-        headers = self.tokens.headers(**token)
+        """A request to the running service, with every right unless told otherwise."""
+        headers = self.tokens.headers(scope, as_shop)
         if key is not None:
             headers["idempotency-key"] = key
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.http_port}") as client:
@@ -307,6 +320,24 @@ class World:
             body = {"email": f"{member}@example.com", "name": member.upper()}
             await self.put(f"/members/{member}/contact", body, shop=shop)
 
+    async def open_shop_directly(self, *members: str) -> None:
+        """The same, where no consumer runs."""
+        programme = self.programme()
+        await self.execute(usecases.learn_programmes, consumers.learn(programme, RECEIVED))
+        for member in members:
+            await self.put(f"/members/{member}/contact", {"email": f"{member}@example.com"})
+
+    async def tell(self, *entries: PointsChanged) -> None:
+        """Let entries take effect without a broker."""
+        await self.execute(usecases.tell, *(consumers.tell(entry, RECEIVED) for entry in entries))
+
+    async def execute(self, usecase: UseCase, *commands: Any) -> Any:
+        """A use case in a transaction of its own."""
+        database = self.database()
+        answers = await database.execute(usecase, commands)
+        await database.close()
+        return answers
+
     def database(self) -> Database:
         return Database(self.settings)
 
@@ -363,5 +394,3 @@ async def world(
     await made.open()
     yield made
     await made.close()
-
-

@@ -1,0 +1,133 @@
+"""The end of points is announced: at the right instants, once per lot and lead time, on the real database."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from notifications import jobs, usecases
+from testkit import wait_until
+
+
+async def look(world: Any, at: datetime | None = None) -> None:
+    """Run the job, at another time where one is given."""
+    if at is None:
+        database = world.database()
+        await jobs.announce_ends(database, asyncio.Event())
+        await database.close()
+        return
+
+    async def later(tx: Any, commands: Any) -> Any:
+        tx.now = at
+        return await usecases.announce_ends(tx, commands)
+
+    await world.execute(later, usecases.AnnounceEnds(100))
+
+
+async def announced(world: Any) -> list[tuple[str, int, int]]:
+    return await world.query(  # type: ignore[no-any-return]
+        "SELECT member, (facts->>'points')::int, (facts->>'lead_days')::int FROM message"
+        " WHERE scenario = 'points_expiring' ORDER BY message"
+    )
+
+
+def midnight(days: int) -> datetime:
+    """Midnight in Madrid, so many days from today on."""
+    from zoneinfo import ZoneInfo
+
+    zone = ZoneInfo("Europe/Madrid")
+    today = datetime.now(zone).date() + timedelta(days=days)
+    return datetime(today.year, today.month, today.day, tzinfo=zone).astimezone(UTC)
+
+
+async def test_each_lead_time_of_a_lot_is_announced_once(world: Any) -> None:
+    async with world.running("api"):
+        await world.open_shop_directly("m-1", "m-2")
+    ends = midnight(61)
+    await world.tell(
+        world.entry("m-1", change=10, lot="l-1", expires_at=ends),
+        world.entry("m-1", change=5, lot="l-2", expires_at=ends),
+        world.entry("m-1", change=7, lot="l-3", expires_at=None),
+        world.entry("m-2", change=4, lot="l-4", expires_at=ends),
+        world.entry("m-3", change=4, lot="l-5", expires_at=ends),
+    )
+    await look(world)
+    assert await announced(world) == []
+    nine = timedelta(hours=9)
+    for days in (30, 7, 1):
+        early = midnight(60 - days) + nine - timedelta(minutes=1)
+        await look(world, early)
+        before = len(await announced(world))
+        for _ in range(3):
+            await look(world, midnight(60 - days) + nine)
+        assert (await announced(world))[before:] == [("m-1", 15, days), ("m-2", 4, days)]
+    await look(world, ends + timedelta(days=1))
+    assert len(await announced(world)) == 6
+
+
+async def test_what_was_used_meanwhile_is_not_announced(world: Any) -> None:
+    async with world.running("api"):
+        await world.open_shop_directly("m-1")
+    ends = midnight(61)
+    await world.tell(
+        world.entry("m-1", change=10, lot="l-1", expires_at=ends),
+        world.entry("m-1", kind="spend", change=-6, lot="l-1", expires_at=ends, remaining=4),
+    )
+    await look(world, midnight(30) + timedelta(hours=9))
+    await world.tell(world.entry("m-1", kind="spend", change=-4, lot="l-1", expires_at=ends, remaining=0))
+    await look(world, midnight(53) + timedelta(hours=9))
+    await world.tell(world.entry("m-1", kind="give_back", change=3, lot="l-1", expires_at=ends, remaining=3))
+    await look(world, midnight(59) + timedelta(hours=9))
+    assert await announced(world) == [("m-1", 4, 30), ("m-1", 3, 1)]
+
+
+async def test_an_older_entry_does_not_bring_a_lot_back(world: Any) -> None:
+    async with world.running("api"):
+        await world.open_shop_directly("m-1")
+    first = world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61))
+    spent = world.entry("m-1", kind="spend", change=-10, lot="l-1", expires_at=midnight(61), remaining=0)
+    skipping = world.entry("m-1", change=1)
+    await world.tell(skipping.model_copy(update={"seq": 1}))
+    await world.tell(spent.model_copy(update={"seq": 3}))
+    await world.tell(first.model_copy(update={"seq": 2}))
+    assert await world.query("SELECT remaining, look_at FROM lot") == [(0, None)]
+
+
+async def test_other_lead_times_hold_for_lots_that_are_there_and_what_was_announced_is_not_again(world: Any) -> None:
+    async with world.running("api"):
+        await world.open_shop_directly("m-1")
+        await world.tell(world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
+        await look(world, midnight(30) + timedelta(hours=9))
+        settings = {"reminders": {"lead_days": [30, 10, 3], "local_time": "18:30"}}
+        assert (await world.put("/notifications/settings", settings))["reminders"] == settings["reminders"]
+        for days in (30, 10, 7, 3, 1):
+            await look(world, midnight(60 - days) + timedelta(hours=18, minutes=30))
+    assert await announced(world) == [("m-1", 10, 30), ("m-1", 10, 10), ("m-1", 10, 3)]
+
+
+async def test_the_shops_zone_decides_the_instant(world: Any) -> None:
+    async with world.running("api"):
+        await world.open_shop_directly("m-1")
+    await world.tell(world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
+    (before,) = await world.query("SELECT look_at FROM lot")
+    from notifications.consumers import learn
+
+    moved = world.programme(revision=2, zone="Asia/Tokyo")
+    await world.execute(usecases.learn_programmes, learn(moved, None))
+    await look(world)
+    (after,) = await world.query("SELECT look_at FROM lot")
+    assert before - after in (timedelta(hours=7), timedelta(hours=8), timedelta(hours=-16), timedelta(hours=-17))
+
+
+async def test_the_announcement_reaches_the_member(world: Any) -> None:
+    async with world.running():
+        await world.open_shop("m-1", language="es", points_name="puntos")
+        await world.put("/notifications/settings", {"reminders": {"lead_days": [20], "local_time": "00:00"}})
+        yesterday = datetime.now(UTC) - timedelta(days=9)
+        entry = world.entry(
+            "m-1", change=1200, lot="l-1", expires_at=midnight(15), activates_at=yesterday, at=yesterday
+        )
+        await world.publish(entry)  # too old to be told itself
+        await wait_until(lambda: world.mail.mails)
+    (mail,) = world.mail.mails
+    assert mail["Subject"].startswith("1.200 puntos caducan el ")
+    assert mail["Content-Language"] == "es"

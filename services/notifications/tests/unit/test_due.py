@@ -1,0 +1,174 @@
+"""What an entry has to tell, and over which channels."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifications.domain import (
+    Buckets,
+    Channel,
+    Endpoint,
+    Entry,
+    LotChange,
+    Occurrence,
+    Recipient,
+    Route,
+    Scenario,
+    Settings,
+    Silence,
+    due,
+    occurrence,
+)
+
+NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
+REACHABLE = Recipient(reachable=True)
+EMAIL = Route(Channel.EMAIL)
+
+
+def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
+    standard: dict[str, Any] = {"balances": Buckets(available=100, pending=5, held=3, debt=-2), "order": "10042"}
+    return Entry(
+        shop="corner",
+        member="m-1",
+        account="a-1",
+        epoch=1,
+        seq=7,
+        entry="e-7",
+        kind=kind,
+        at=NOW,
+        changes=change,
+        **(standard | more),
+    )
+
+
+def told(kind: str, **change: int) -> tuple[Scenario, int, int]:
+    event = occurrence(entry(kind, change=Buckets(**change)))
+    assert event is not None
+    return event.scenario, event.facts.points, event.facts.change
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        ("award", {"available": 30}, (Scenario.POINTS_EARNED, 30, 30)),
+        ("award", {"available": 10, "debt": 20}, (Scenario.POINTS_EARNED, 30, 30)),
+        ("award", {"pending": 30}, (Scenario.POINTS_PENDING, 30, 30)),
+        ("activate", {"pending": -30, "available": 30}, (Scenario.POINTS_ACTIVATED, 30, 30)),
+        ("activate", {"pending": -30, "available": 20, "debt": 10}, (Scenario.POINTS_ACTIVATED, 30, 30)),
+        ("capture", {"held": -40}, (Scenario.POINTS_USED, 40, -40)),
+        ("spend", {"available": -70, "debt": -30}, (Scenario.POINTS_USED, 100, -100)),
+        ("give_back", {"available": 25}, (Scenario.POINTS_RETURNED, 25, 25)),
+        ("credit", {"available": 5}, (Scenario.POINTS_ADJUSTED, 5, 5)),
+        ("debit", {"available": -5}, (Scenario.POINTS_ADJUSTED, 5, -5)),
+        ("revoke", {"pending": -50}, (Scenario.POINTS_REVOKED, 50, -50)),
+        ("expire", {"available": -80}, (Scenario.POINTS_EXPIRED, 80, -80)),
+    ],
+)
+def test_each_kind_of_entry_tells_its_own(
+    kind: str, change: dict[str, int], expected: tuple[Scenario, int, int]
+) -> None:
+    assert told(kind, **change) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("hold", {"available": -10, "held": 10}),
+        ("release", {"available": 10, "held": -10}),
+        ("transfer", {"available": 10}),
+        ("revoke", {}),
+        ("spend", {}),
+    ],
+)
+def test_what_is_no_members_business_is_not_told(kind: str, change: dict[str, int]) -> None:
+    assert occurrence(entry(kind, change=Buckets(**change))) is None
+
+
+def test_facts_are_the_balances_after_the_entry_and_the_earliest_end_of_what_it_opened() -> None:
+    lots = tuple(
+        LotChange(f"l-{number}", change, change, NOW, ends)
+        for number, (change, ends) in enumerate(
+            [(20, NOW + timedelta(days=9)), (10, NOW + timedelta(days=8)), (5, None), (-5, NOW + timedelta(days=1))]
+        )
+    )
+    event = occurrence(entry("award", change=Buckets(available=30), lots=lots))
+    assert event is not None
+    facts = event.facts
+    assert (facts.available, facts.pending, facts.held, facts.owed) == (100, 5, 3, 2)
+    assert (facts.order, facts.expires_at, facts.activates_at) == ("10042", NOW + timedelta(days=8), None)
+
+
+def test_the_key_is_the_entrys_place_in_its_account() -> None:
+    event = occurrence(entry("award", change=Buckets(available=1)))
+    assert event is not None
+    assert event.key == "a-1:1:7"
+
+
+def earned(at: datetime = NOW) -> Occurrence:
+    event = occurrence(entry("award", change=Buckets(available=30)))
+    assert event is not None
+    return Occurrence(event.shop, event.member, event.scenario, event.key, at, event.facts)
+
+
+def test_an_email_is_due_to_whom_it_can_reach() -> None:
+    assert due(earned(), settings=Settings("corner"), recipient=REACHABLE, now=NOW) == ([EMAIL], [])
+    assert due(earned(), settings=Settings("corner"), recipient=Recipient(), now=NOW) == ([], [Silence.NO_CONTACT])
+
+
+def test_every_endpoint_that_asked_for_the_scenario_is_called() -> None:
+    endpoints = [
+        Endpoint("all"),
+        Endpoint("asked", frozenset({Scenario.POINTS_EARNED})),
+        Endpoint("other", frozenset({Scenario.POINTS_USED})),
+        Endpoint("off", enabled=False),
+    ]
+    routes, _ = due(earned(), settings=Settings("corner"), recipient=Recipient(), endpoints=endpoints, now=NOW)
+    assert routes == [Route(Channel.WEBHOOK, "all"), Route(Channel.WEBHOOK, "asked")]
+
+
+def test_a_scenario_is_switched_off_channel_by_channel() -> None:
+    settings = Settings("corner", switches={(Scenario.POINTS_EARNED, Channel.EMAIL): False})
+    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    assert (routes, silences) == ([Route(Channel.WEBHOOK, "all")], [Silence.SWITCHED_OFF])
+    settings = Settings("corner", switches={(Scenario.POINTS_EARNED, Channel.WEBHOOK): False})
+    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    assert (routes, silences) == ([EMAIL], [])
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [Recipient(reachable=True, email_on=False), Recipient(reachable=True, muted=frozenset({Scenario.POINTS_EARNED}))],
+)
+def test_a_member_who_does_not_want_an_email_gets_none(recipient: Recipient) -> None:
+    assert due(earned(), settings=Settings("corner"), recipient=recipient, now=NOW) == ([], [Silence.OPTED_OUT])
+
+
+def test_a_programme_that_is_off_is_silent() -> None:
+    settings = Settings("corner", on=False)
+    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    assert (routes, silences) == ([], [Silence.PROGRAMME_OFF])
+
+
+def test_old_news_is_not_told() -> None:
+    settings = Settings("corner", stale_after=timedelta(hours=1))
+    just = earned(NOW - timedelta(hours=1))
+    late = earned(NOW - timedelta(hours=1, microseconds=1))
+    assert due(just, settings=settings, recipient=REACHABLE, now=NOW) == ([EMAIL], [])
+    assert due(late, settings=settings, recipient=REACHABLE, now=NOW) == ([], [Silence.STALE])
+
+
+@given(
+    st.sampled_from(
+        ["award", "activate", "expire", "revoke", "capture", "spend", "give_back", "credit", "debit", "hold", "new"]
+    ),
+    st.integers(-(10**13), 10**13),
+    st.integers(-(10**13), 10**13),
+    st.integers(-(10**13), 10**13),
+    st.integers(-(10**13), 10**13),
+)
+def test_points_are_never_negative_nor_zero(kind: str, available: int, pending: int, held: int, debt: int) -> None:
+    event = occurrence(entry(kind, change=Buckets(available, pending, held, debt)))
+    assert event is None or (event.facts.points > 0 and abs(event.facts.change) == event.facts.points)
