@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := libs/contracts libs/chassis libs/testkit deploy/gateway deploy/local \
             services/ledger services/rules services/redemption services/notifications
 # Need the real baskets of requirements-data.lock.
-DATA_PACKAGES := libs/workload demo
+DATA_PACKAGES := libs/workload demo bench
 LOCKS := requirements.lock requirements-dev.lock
 SOURCES := libs services deploy demo tests bench
 # Only what is there: a folder may be absent in a partial checkout.
@@ -96,11 +96,11 @@ docs: setup ## write the schemas, examples and documents that are made from the 
 
 .PHONY: bench
 bench: $(VENV)/.ready-data ## measure, beside the floors of this machine; results in bench/results
-	@$(BIN)/python bench/run.py $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.ready-data ## kill parts while orders flow, then exact sums; KILLS=1000
-	@KILLS=$(KILLS) $(BIN)/pytest tests/chaos -p no:cacheprovider --timeout=0 -s $(ARGS)
+	@$(BIN)/python -m bench chaos --kills $(KILLS) $(ARGS)
 
 .PHONY: lock
 lock: setup ## compile the lock files anew from requirements*.in

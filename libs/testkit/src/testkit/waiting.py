@@ -4,18 +4,32 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Value = TypeVar("Value")
 
 
+@overload
 async def wait_until(
-    condition: Callable[[], Value | Awaitable[Value]],
+    condition: Callable[[], Awaitable[Value]],
+    *,
+    timeout_seconds: float = ...,
+    what: str = ...,
+    every_seconds: float = ...,
+) -> Value: ...
+@overload
+async def wait_until(
+    condition: Callable[[], Value], *, timeout_seconds: float = ..., what: str = ..., every_seconds: float = ...
+) -> Value: ...
+
+
+async def wait_until(
+    condition: Callable[[], Any],
     *,
     timeout_seconds: float = 15.0,
     what: str = "",
     every_seconds: float = 0.02,
-) -> Value:
+) -> Any:
     """Ask again and again until the condition's answer is true, and return that answer.
 
     An AssertionError that the condition raises counts as "not yet", so a condition may be written with `assert`; the

@@ -1,0 +1,122 @@
+"""The faults: who is hurt, how, and when the next one comes."""
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+
+from local import child
+from local.system import service_environment
+from testkit.system import System
+
+SESSION_SECONDS: Final = 6.0
+"""Time-out of the consumers' sessions in a campaign; the least that Kafka allows: zombies need not sleep long."""
+
+KILLS: Final = {
+    "rules": 4,
+    "ledger": 5,
+    "redemption": 3,
+    "notifications": 2,
+    "kafka": 2,
+    "postgres": 2,
+    "gateway": 1,
+}
+"""Parts that are killed, and how often one is next to the others."""
+
+REPLICATED: Final = ("rules", "ledger")
+"""Services that run a second worker, so that what a frozen one holds is taken from it."""
+
+EVERY_NTH_FREEZES: Final = 10
+
+PAUSE_SECONDS: Final = (0.2, 2.5)
+"""Between two faults: some hit a part that has not come back from the last one."""
+
+
+@dataclass
+class Replica:
+    """A second worker of a service, which the campaign itself starts and starts again."""
+
+    system: System
+    service: str
+    restarts: int = 0
+    _process: "subprocess.Popen[bytes] | None" = None
+    _port: int = field(default_factory=child.free_port)
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        name = self.service.upper()
+        environment = {
+            **service_environment(self.system.settings, self.service),
+            f"{name}_HTTP_PORT": str(self._port),
+            f"{name}_INSTANCE": f"{self.service}-second",
+            f"{name}_SESSION_TIMEOUT_MS": str(int(SESSION_SECONDS * 1000)),
+        }
+        command = child.Command(
+            name=self.service, argv=[sys.executable, "-m", self.service, "worker"], environment=environment
+        )
+        with self.system.log(f"{self.service}-second").open("ab") as output:
+            self._process = child.spawn(command, log=output)
+        self.restarts += 1
+
+    def kill(self) -> None:
+        """End it as a crash would, and start it again."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self.start()
+
+    def stop(self) -> None:
+        """End it for good."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+
+
+async def campaign(
+    system: System, replicas: list[Replica], kills: int, chance: random.Random, told: Callable[[str], None]
+) -> int:
+    """Hurt the system so many times; how many faults there were."""
+    faults = 0
+    while faults < kills:
+        await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
+        if faults % EVERY_NTH_FREEZES == EVERY_NTH_FREEZES - 1:
+            name = await _freeze(system, chance)
+        else:
+            name = _kill(system, replicas, chance)
+        if name is not None:
+            faults += 1
+            told(f"fault {faults} of {kills}: {name}")
+    return faults
+
+
+def _kill(system: System, replicas: list[Replica], chance: random.Random) -> str | None:
+    part = chance.choices(list(KILLS), weights=list(KILLS.values()))[0]
+    replica = next((r for r in replicas if r.service == part), None)
+    if replica is not None and chance.random() < 0.3:
+        replica.kill()
+        return f"kill -9 of the second {part}"
+    try:
+        system.kill(part)
+    except (LookupError, psutil.NoSuchProcess):
+        return None  # not back yet from the last one
+    return f"kill -9 of {part}"
+
+
+async def _freeze(system: System, chance: random.Random) -> str | None:
+    """A worker stops in its tracks for longer than its session lasts, and wakes up believing that nothing happened."""
+    part = chance.choice(REPLICATED)
+    try:
+        process = system.pause(part)
+    except (LookupError, psutil.NoSuchProcess):
+        return None
+    try:
+        await asyncio.sleep(SESSION_SECONDS + 1.5)
+    finally:
+        if process.is_running():
+            process.resume()
+    return f"{part} frozen beyond its session"

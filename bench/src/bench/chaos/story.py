@@ -1,0 +1,188 @@
+"""What goes on meanwhile: orders and returns, twice and shuffled; shoppers who pay with points, or do not."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from typing import Any, Final
+
+import httpx
+
+import workload
+from testkit.system import System
+from workload import Kind, Life, OrderEvent, Plan, PointsTender, Publisher, Year
+from workload.lives import Teller
+
+SHOP: Final = "chaos"
+
+CONTACTS: Final = 40
+"""Members who are told by e-mail."""
+
+SHOPPERS: Final = 4
+"""Checkouts at a time."""
+
+EVENTS_PER_STEP: Final = 50
+STEP_SECONDS: Final = 0.25
+"""Orders flow at some 200 events a second: enough that every fault hits something, with time to recover."""
+
+POINTS: Final = 50
+"""Points that a shopper pays with: fifty cents of any order."""
+
+ANSWER_SECONDS: Final = 180.0
+"""A call is repeated, under its key, so long until it is answered."""
+
+OUTCOMES: Final = ("paid", "paid", "paid", "released", "abandoned")
+
+PAID_KINDS: Final = (
+    Kind.COMPLETED, Kind.LINE_RETURNED, Kind.AMOUNT_RETURNED, Kind.RETURNED_TWICE, Kind.ALL_RETURNED, Kind.CANCELLED,
+    Kind.PAID_AGAIN,
+)  # fmt: skip
+
+
+@dataclass
+class Story:
+    """All that was done, for the verdict."""
+
+    system: System
+    year: Year
+    seed: int
+    orders: dict[str, Life] = field(default_factory=dict)
+    """Every order that was published, by id."""
+    paid_with_points: dict[str, str] = field(default_factory=dict)
+    """Order by checkout."""
+    checkouts: int = 0
+    events: int = 0
+
+    async def prepare(self) -> None:
+        """Addresses for some members, points for the shoppers."""
+        async with self._client() as http:
+            households = list(islice({f"h-{basket.household}": None for basket in self.year.take(5_000)}, CONTACTS))
+            for member in households:
+                await _ask(http, "PUT", f"members/{member}/contact", {"email": f"{member}@chaos.example"})
+            postings = [
+                {"key": f"start-{n}", "member": _shopper(n), "effect": {"kind": "credit", "amount": 100_000}}
+                for n in range(SHOPPERS)
+            ]
+            await _ask(http, "POST", "postings", {"postings": postings})
+
+    async def flow(self, stop: asyncio.Event) -> None:
+        """Until told to stop; what was begun is ended."""
+        await asyncio.gather(self._sell(stop), *(self._shop(number, stop) for number in range(SHOPPERS)))
+
+    # -- orders
+
+    async def _sell(self, stop: asyncio.Event) -> None:
+        plan = Plan(shop=SHOP, ends_at=datetime.now(UTC), seed=self.seed)
+        told: list[Life] = []
+
+        def remembered() -> Iterator[Life]:
+            for life in workload.lives(self.year.take(20_000), plan):
+                if stop.is_set():
+                    return
+                told.append(life)
+                yield life
+
+        stream = workload.deliveries(remembered(), repeats=1.0, late=0.3, seed=self.seed)
+        while events := list(islice(stream, EVENTS_PER_STEP)):
+            await self.publish(events)
+            if not stop.is_set():
+                await asyncio.sleep(STEP_SECONDS)
+        self.orders.update({life.order: life for life in told})
+
+    async def publish(self, events: list[OrderEvent]) -> None:
+        """Until Kafka has confirmed them; what failed is sent once more, so some come twice."""
+        while True:
+            try:
+                async with asyncio.timeout(15), Publisher(self.system.bootstrap_servers) as publisher:
+                    await publisher.send(events)
+                    await publisher.flush()
+                self.events += len(events)
+                return
+            except Exception:  # noqa: BLE001 - the broker was killed: whatever it says, the answer is to send again
+                await asyncio.sleep(0.2)
+
+    # -- shoppers
+
+    async def _shop(self, number: int, stop: asyncio.Event) -> None:
+        chance = random.Random(self.seed * 1_000 + number)
+        member = _shopper(number)
+        plan = Plan(shop=SHOP, ends_at=datetime.now(UTC), seed=self.seed, prefix=f"s{number}")
+        teller = Teller(plan, self.year.products)
+        baskets = iter(self.year.take(3_000))
+        async with self._client() as http:
+            for turn in count():
+                if stop.is_set():
+                    return
+                basket = next(baskets)
+                checkout = f"c-{number}-{turn}"
+                outcome = chance.choice(OUTCOMES)
+                held = await self._check_out(http, checkout, member)
+                self.checkouts += 1
+                if not held:
+                    continue
+                if outcome == "paid":
+                    kind = chance.choice(PAID_KINDS) if turn else Kind.COMPLETED
+                    await self._pay(teller, basket, member, checkout, held, kind)
+                elif outcome == "released":
+                    await _ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
+
+    async def _check_out(self, http: httpx.AsyncClient, checkout: str, member: str) -> int:
+        """Points held under a checkout, once it is settled."""
+        cart = {
+            "channel": "online", "currency": "USD",
+            "lines": [{"product": "p-1", "quantity": 1, "unit_price": 5_000}],
+        }  # fmt: skip
+        asked = {"checkout": checkout, "member": member, "cart": cart, "points": POINTS}
+        answer = await _ask(http, "POST", "checkouts", asked, key=checkout)
+        give_up_at = time.monotonic() + ANSWER_SECONDS
+        while answer.get("state") == "intended":
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"{checkout} stays intended")
+            await asyncio.sleep(0.2)
+            answer = await _ask(http, "GET", f"checkouts/{checkout}")
+        return int(answer["points"]) if answer.get("state") == "held" else 0
+
+    async def _pay(self, teller: Teller, basket: Any, member: str, checkout: str, points: int, kind: Kind) -> None:
+        """The whole life of an order that these points helped to pay, which ended a while ago."""
+        tender = PointsTender(checkout=checkout, points=points, amount=points)
+
+        def part(payable: int) -> PointsTender | None:
+            return tender if payable >= points else None
+
+        placed_at = datetime.now(UTC) - timedelta(days=30)
+        life = teller.tell(basket, member=member, points=part, placed_at=placed_at, kind=kind)
+        self.orders[life.order] = life
+        if any(paid.kind == "points" for paid in life.newest.tenders):
+            self.paid_with_points[checkout] = life.order
+        for event in life.events:
+            await self.publish([event, event])
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=f"{self.system.gateway_url}/v1/shops/{SHOP}/", headers=self.system.tokens.headers(), timeout=10
+        )
+
+
+def _shopper(number: int) -> str:
+    return f"shopper-{number}"
+
+
+async def _ask(
+    http: httpx.AsyncClient, method: str, path: str, body: Any = None, *, key: str | None = None
+) -> dict[str, Any]:
+    """An answer below 500; until then the same call again, under the same key."""
+    give_up_at = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            answer = await http.request(method, path, json=body, headers={"idempotency-key": key or path})
+            if answer.status_code < 500 and answer.status_code != 429:
+                return dict(answer.json())
+            said = answer.text
+        except (httpx.TransportError, ValueError) as error:
+            said = repr(error)
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"{method} {path}: {said}")
+        await asyncio.sleep(0.3)

@@ -1,0 +1,237 @@
+"""The verdict: exactly what the slow model says, in order, once, with nothing left behind."""
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import asyncpg
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from bench.chaos.story import SHOP, Story
+from bench.shop import DEMO
+from contracts import topics
+from contracts.amounts import amounts
+from contracts.life import generation, is_cancelled
+from contracts.returns import returned_fractions, returned_share
+from local.paths import SERVICES
+from testkit import wait_until
+from testkit.system import System
+from workload import Life, model
+
+CALM_SECONDS: Final = 240.0
+"""After the last fault everything must have drained within this; a minute of it is the time limit of the last holds."""
+
+
+@dataclass
+class Verdict:
+    """What was found; empty lists are what is wanted."""
+
+    orders: int = 0
+    events: int = 0
+    checkouts: int = 0
+    entries: int = 0
+    messages: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing lost, nothing twice, nothing stuck."""
+        return not (self.lost or self.duplicated or self.stuck)
+
+    def __str__(self) -> str:
+        return json.dumps(
+            {name: value[:20] if isinstance(value, list) else value for name, value in asdict(self).items()}
+        )
+
+
+async def judge(system: System, story: Story) -> Verdict:
+    """Wait until all is calm, then look everywhere."""
+    verdict = Verdict(orders=len(story.orders), events=story.events, checkouts=story.checkouts)
+    await system.until_ready(timeout_seconds=CALM_SECONDS)
+    try:
+        await wait_until(lambda: _calm(system), timeout_seconds=CALM_SECONDS, every_seconds=0.5, what="calm")
+    except AssertionError as error:
+        verdict.stuck.append(str(error))
+    await _points_of_orders(system, story, verdict)
+    await _spends(system, story, verdict)
+    await _books(system, verdict)
+    await _downstream(system, verdict)
+    await _mail(system, verdict)
+    return verdict
+
+
+# -- calm
+
+
+async def _calm(system: System) -> bool:
+    """Every record applied, every event sent, nobody waiting, no hold open, no delivery due."""
+    ends = await _ends(system)
+    for service in SERVICES:
+        async with _database(system, service) as database:
+            rows = await database.fetch("SELECT topic, partition, next FROM consumer_offset")
+            behind = {(r["topic"], r["partition"]): ends[r["topic"], r["partition"]] - r["next"] for r in rows}
+            assert not any(behind.values()), f"{service} is behind: { {p: n for p, n in behind.items() if n} }"
+            assert not await database.fetchval("SELECT count(*) FROM waiting"), f"messages wait in {service}"
+            unsent = await database.fetchval(
+                "SELECT count(*) FROM outbox AS o JOIN relay_cursor AS c USING (lane) WHERE o.position > c.position"
+            )
+            assert not unsent, f"{service} has {unsent} events to send"
+    async with _database(system, "ledger") as database:
+        assert not await database.fetchval("SELECT count(*) FROM hold WHERE state = 'open'"), "holds are open"
+        assert not await database.fetchval("SELECT count(*) FROM parked"), "postings are parked"
+    async with _database(system, "notifications") as database:
+        assert not await database.fetchval("SELECT count(*) FROM delivery WHERE state = 'waiting'"), "mail is due"
+    return True
+
+
+async def _ends(system: System) -> dict[tuple[str, int], int]:
+    async with _reader(system) as consumer:
+        partitions = [TopicPartition(t.name, n) for t in topics.ALL for n in range(t.partitions)]
+        return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(partitions)).items()}
+
+
+# -- points
+
+
+async def _points_of_orders(system: System, story: Story, verdict: Verdict) -> None:
+    """What each order's awards leave, rule by rule, beside the model."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    async with _database(system, "ledger") as database:
+        rows = await database.fetch(
+            'SELECT l."order", e.cause, sum(l.amount - l.taken_back)::bigint AS kept FROM lot AS l'
+            " JOIN account AS a ON a.account_id = l.account_id"
+            " JOIN entry AS e ON e.account_id = l.account_id AND e.seq = l.number"
+            " WHERE a.shop = $1 AND l.kind = 'award' GROUP BY 1, 2",
+            SHOP,
+        )
+    for row in rows:
+        rule = json.loads(row["cause"]).get("rule")
+        found[row["order"]][rule] = found[row["order"]].get(rule, 0) + row["kept"]
+    shop = model.Shop.read(DEMO)
+    for order, life in story.orders.items():
+        wanted = shop.kept(life.newest, first_order=life.first)
+        have = {rule: points for rule, points in found.get(order, {}).items() if points}
+        if wanted != have:
+            more = sum(have.values()) > sum(wanted.values())
+            (verdict.duplicated if more else verdict.lost).append(f"{order} ({life.kind}): {wanted=} {have=}")
+
+
+async def _spends(system: System, story: Story, verdict: Verdict) -> None:
+    """Each points tender was debited once per generation, and what returns give back has come back."""
+    async with _database(system, "ledger") as database:
+        rows = await database.fetch(
+            "SELECT s.checkout, s.generation, s.amount, s.given_back FROM spend AS s"
+            " JOIN account AS a USING (account_id) WHERE a.shop = $1",
+            SHOP,
+        )
+    found = {(row["checkout"], row["generation"]): (row["amount"], row["given_back"]) for row in rows}
+    wanted: dict[tuple[str, int], tuple[int, int]] = {}
+    for checkout, order in story.paid_with_points.items():
+        wanted.update(_spends_of(checkout, story.orders[order]))
+    for place in wanted.keys() | found.keys():
+        if wanted.get(place) != found.get(place):
+            more = sum(found.get(place, ())) > sum(wanted.get(place, ()))
+            (verdict.duplicated if more else verdict.lost).append(
+                f"spend {place}: wanted {wanted.get(place)}, found {found.get(place)}"
+            )
+
+
+def _spends_of(checkout: str, life: Life) -> dict[tuple[str, int], tuple[int, int]]:
+    newest = life.newest
+    points = sum(t.points or 0 for t in newest.tenders if t.kind == "points")
+    if not points or newest.test:
+        return {}
+    last = generation(newest) - is_cancelled(newest)
+    spends = {(checkout, number): (points, points) for number in range(1, last + 1)}
+    if not is_cancelled(newest):
+        back = returned_share(amounts(newest).points_shares(points), returned_fractions(newest))
+        spends[checkout, last] = (points, back)
+    return spends
+
+
+# -- books, events, mail
+
+
+async def _books(system: System, verdict: Verdict) -> None:
+    """The ledger's own check: sums, replay, gaps, chains."""
+    headers = system.tokens.headers()
+    async with httpx.AsyncClient(base_url=system.gateway_url, headers=headers, timeout=120) as http:
+        answer = (await http.get(f"/v1/shops/{SHOP}/ledger/check", params={"chains": True})).json()
+    for name in ("sum_of_accounts", "replay_mismatches", "seq_gaps", "book_mismatches", "chain_breaks"):
+        if answer[name] != 0:
+            verdict.lost.append(f"ledger check: {name} = {answer[name]}")
+
+
+async def _downstream(system: System, verdict: Verdict) -> None:
+    """What a reader of the topic `ledger` saw: each entry, with one hash, in order but for repeats."""
+    hashes: dict[tuple[str, int], str] = {}
+    highest: dict[str, int] = {}
+    async with _reader(system) as consumer:
+        partitions = [TopicPartition(topics.LEDGER.name, number) for number in range(topics.LEDGER.partitions)]
+        ends = await consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
+            for records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).values():
+                for record in records:
+                    if dict(record.headers)["ce_type"] == b"points-changed":
+                        _note(json.loads(record.value), hashes, highest, verdict)
+    async with _database(system, "ledger") as database:
+        rows = await database.fetch("SELECT account_id::text, seq, encode(hash, 'hex') AS hash FROM entry")
+    stored = {(row["account_id"], row["seq"]): row["hash"] for row in rows}
+    verdict.entries = len(stored)
+    for place in stored.keys() - hashes.keys():
+        verdict.lost.append(f"entry {place} was never told")
+    for place in hashes.keys() - stored.keys():
+        verdict.duplicated.append(f"entry {place} was told and is not there")
+    for place in stored.keys() & hashes.keys():
+        if stored[place] != hashes[place]:
+            verdict.duplicated.append(f"entry {place} was told with another hash")
+
+
+def _note(event: dict[str, Any], hashes: dict[tuple[str, int], str], highest: dict[str, int], verdict: Verdict) -> None:
+    account, seq = event["account"], event["seq"]
+    if hashes.setdefault((account, seq), event["hash"]) != event["hash"]:
+        verdict.duplicated.append(f"entry {(account, seq)} was told with two hashes")
+    if seq > highest.get(account, 0) + 1:
+        verdict.lost.append(f"entry {(account, seq)} was told before the one below it")
+    highest[account] = max(seq, highest.get(account, 0))
+
+
+async def _mail(system: System, verdict: Verdict) -> None:
+    """Every delivery was sent; the mailbox knows exactly as many ids as there were deliveries."""
+    async with _database(system, "notifications") as database:
+        due = await database.fetchval("SELECT count(*) FROM delivery WHERE channel = 'email' AND state <> 'dropped'")
+        sent = await database.fetchval("SELECT count(*) FROM delivery WHERE channel = 'email' AND state = 'sent'")
+    async with httpx.AsyncClient(base_url=system.mailbox_url) as http:
+        ids = (await http.get("/api/count")).json()["distinct_ids"]
+    verdict.messages = due
+    if not sent == due == ids:
+        (verdict.duplicated if ids > due else verdict.lost).append(
+            f"mail: {due} due, {sent} sent, {ids} ids in the box"
+        )
+
+
+@asynccontextmanager
+async def _database(system: System, service: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(system.database_url(service))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _reader(system: System) -> AsyncIterator[Any]:
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers=system.bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()

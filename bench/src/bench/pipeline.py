@@ -1,0 +1,151 @@
+"""The whole pipe: order events from Kafka, through rules and ledger, to points-changed seen downstream."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+import workload
+from bench import floors
+from bench.results import Figure
+from bench.shop import open_shop
+from contracts import topics
+from testkit.system import System
+from workload import OrderEvent, Year
+
+ORDERS: Final = 60_000
+"""Measured orders of each run: some ten seconds."""
+
+LATENCY_RATE: Final = 3_000
+LATENCY_SECONDS: Final = 20
+
+GIVE_UP_SECONDS: Final = 600
+
+
+async def measure(system: System) -> list[Figure]:
+    """Orders per second with few and with many members, and the time from order to points at a fixed rate."""
+    floor = floors.say("kafka_loop_per_second", await floors.kafka_loop(system.bootstrap_servers))
+    year = workload.load()
+    figures = []
+    for label, members in (("5k", 5_000), ("500k", 500_000)):
+        shop = f"bench-{label}"
+        await open_shop(system, shop)
+        async with seen(system, shop) as downstream:
+            await _through(system, downstream, _orders(year, shop, members, members, "fill"))
+            rate = await _backlog(system, downstream, _orders(year, shop, members, ORDERS, "run"))
+            figures.append(Figure.beside(f"orders_per_second_{label}_members", rate, "orders/s", floor))
+            if label == "5k":
+                orders = _orders(year, shop, members, LATENCY_RATE * LATENCY_SECONDS, "paced")
+                figures += await _paced(system, downstream, orders)
+    return figures
+
+
+class Downstream:
+    """Reads the topic `ledger` and notes when the award of each order was seen."""
+
+    def __init__(self, shop: str) -> None:
+        self._needle = f'"shop":"{shop}"'.encode()
+        self.seen_at: dict[str, float] = {}
+        self.grew = asyncio.Event()
+
+    async def read(self, consumer: AIOKafkaConsumer) -> None:
+        """Until cancelled."""
+        while True:
+            for records in (await consumer.getmany(timeout_ms=100, max_records=5_000)).values():
+                now = time.time()
+                for record in records:
+                    if self._needle in record.value:
+                        self.seen_at.setdefault(_order_of(record.value), now)
+            self.grew.set()
+
+    async def all_of(self, orders: Sequence[str]) -> None:
+        """Wait until the awards of all these orders have been seen."""
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            missing = set(orders)
+            while missing:
+                self.grew.clear()
+                missing = {order for order in missing if order not in self.seen_at}
+                if missing:
+                    await self.grew.wait()
+
+
+@asynccontextmanager
+async def seen(system: System, shop: str) -> AsyncIterator[Downstream]:
+    """A downstream consumer, from now on."""
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers=system.bootstrap_servers, auto_offset_reset="latest")
+    await consumer.start()
+    partitions = [TopicPartition(topics.LEDGER.name, number) for number in range(topics.LEDGER.partitions)]
+    consumer.assign(partitions)
+    await consumer.seek_to_end(*partitions)
+    for partition in partitions:
+        await consumer.position(partition)
+    downstream = Downstream(shop)
+    reading = asyncio.create_task(downstream.read(consumer))
+    try:
+        yield downstream
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await consumer.stop()
+
+
+def _orders(year: Year, shop: str, members: int, count: int, prefix: str) -> list[OrderEvent]:
+    """One order-paid event of each of so many real baskets, given out to that many members in turn."""
+    events: list[OrderEvent] = []
+    for turn in range(1 + count // len(year)):
+        plan = workload.Plan(
+            shop=shop, ends_at=datetime.now(UTC), members=members, mix={}, prefix=f"{prefix}{turn}", seed=turn
+        )
+        lives = workload.lives(year.first(count - len(events)), plan)
+        events += (next(event for event in life.events if event.type == "order-paid") for life in lives)
+    return events
+
+
+async def _through(system: System, downstream: Downstream, events: list[OrderEvent]) -> None:
+    await workload.publish(system.bootstrap_servers, events)
+    await downstream.all_of([event.order for event in events])
+
+
+async def _backlog(system: System, downstream: Downstream, events: list[OrderEvent]) -> float:
+    """Orders per second while there is always more: rules are paused while the backlog is published."""
+    paused = system.pause("rules")
+    try:
+        await workload.publish(system.bootstrap_servers, events)
+    finally:
+        paused.resume()
+    started = time.time()
+    await downstream.all_of([event.order for event in events])
+    return len(events) / (max(downstream.seen_at[event.order] for event in events) - started)
+
+
+async def _paced(system: System, downstream: Downstream, events: list[OrderEvent]) -> list[Figure]:
+    """Time from an order's publication to its points, seen downstream, while orders keep coming at a fixed rate."""
+    left_at: dict[str, float] = {}
+
+    def noting() -> Any:
+        for event in events:
+            left_at[event.order] = time.time()
+            yield event
+
+    published = await workload.publish(system.bootstrap_servers, noting(), rate=LATENCY_RATE)
+    await downstream.all_of([event.order for event in events])
+    waits = sorted(downstream.seen_at[order] - left for order, left in left_at.items())
+    if published.behind_seconds > 0.5:
+        print(f"  the publisher fell {published.behind_seconds:.1f} s behind: the rate was not {LATENCY_RATE}/s")
+    return [
+        Figure(f"order_to_points_{name}_ms_at_{LATENCY_RATE}", round(1000 * waits[int(len(waits) * part)], 1), "ms")
+        for name, part in (("p50", 0.50), ("p99", 0.99))
+    ]
+
+
+def _order_of(body: bytes) -> str:
+    """The order that a points-changed event names."""
+    start = body.find(b'"order":"')
+    if start < 0:
+        return str(json.loads(body).get("posting"))
+    return body[start + 9 : body.index(b'"', start + 9)].decode()
