@@ -5,7 +5,6 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 
 from rules.domain.calendar import Grant, Hours, Validity, Window
-from rules.domain.order import Line
 from rules.domain.rounding import Rounding
 
 
@@ -76,7 +75,10 @@ class Specificity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Lines by product, category, brand and tag: any of the words of a kind, and all kinds that are given."""
+    """Lines by product, category, brand and tag: any of the words of a kind, and all kinds that are given.
+
+    As an exclusion it means lines with any of its words.
+    """
 
     products: frozenset[str] = frozenset()
     """Products or SKUs."""
@@ -90,25 +92,6 @@ class Scope:
         if self.products:
             return Specificity.PRODUCT
         return Specificity.GROUP if self.categories or self.brands or self.tags else Specificity.ORDER
-
-    def holds(self, line: Line) -> bool:
-        """Whether a line is inside; an empty scope holds every line."""
-        return (
-            (not self.products or line.product in self.products or line.sku in self.products)
-            and (not self.categories or not self.categories.isdisjoint(line.categories))
-            and (not self.brands or line.brand in self.brands)
-            and (not self.tags or not self.tags.isdisjoint(line.tags))
-        )
-
-    def names(self, line: Line) -> bool:
-        """Whether any of its words is the line's; this is how exclusions are meant."""
-        return (
-            line.product in self.products
-            or line.sku in self.products
-            or not self.categories.isdisjoint(line.categories)
-            or line.brand in self.brands
-            or not self.tags.isdisjoint(line.tags)
-        )
 
 
 EVERYTHING = Scope()
@@ -172,9 +155,3 @@ class Rule:
     exclusive: bool = False
     """Where it holds, the one of these with the highest priority wins alone."""
     priority: int = 0
-
-    def counts(self, line: Line) -> bool:
-        """Whether the line may earn by this rule at all, whatever its scope."""
-        if (line.gift_card and not self.basis.gift_cards) or (line.reward and not self.basis.reward_lines):
-            return False
-        return not self.exclude.names(line)

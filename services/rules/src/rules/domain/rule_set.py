@@ -1,8 +1,8 @@
 """A version of a shop's rules, compiled once so that an order can be evaluated in microseconds.
 
-Rules are numbered, and a set of rules is a bit mask. Which rules a line is in the scope of depends on the line's labels
-alone and is remembered per label; which of them then give on that line depends on the mask alone and is remembered
-per mask. What is left per order is arithmetic on integers.
+Rules are numbered, and a set of rules is a bit mask. Which rules a line is in the scope of is looked up word by word;
+which of them then give on that line depends on the mask alone and is remembered per mask. What is left per order is
+arithmetic on integers.
 """
 
 from bisect import bisect_right
@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 
 from rules.domain.calendar import Hours, Lasting, Validity, instant_of
 from rules.domain.order import Line, Sale
-from rules.domain.rule import CouponUse, Multiply, PerOrder, Rule, Specificity
+from rules.domain.rule import CouponUse, Multiply, PerOrder, Rule, Scope, Specificity
 from rules.domain.verdict import Verdict
 
-REMEMBERED_LINES = 50_000
-"""Labels of lines remembered per rule set; a shop's catalogue fits, an endless one is forgotten and begun again."""
+REMEMBERED = 10_000
+"""Masks and ends remembered per rule set; orders of a shop look alike, and what does not is worked out again."""
 
 
 class Combine(StrEnum):
@@ -85,7 +85,11 @@ class RuleSet:
         self.minima = tuple(
             (index, rule.conditions.minimum) for index, rule in enumerate(self.rules) if rule.conditions.minimum
         )
-        self._lines: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._all = (1 << len(self.rules)) - 1
+        self._scopes = _Words([rule.scope for rule in self.rules])
+        self._excluding = _Words([rule.exclude for rule in self.rules])
+        self._with_gift_cards = _mask(bits, lambda rule: rule.basis.gift_cards)
+        self._with_reward_lines = _mask(bits, lambda rule: rule.basis.reward_lines)
         self._claims: dict[int, Claim] = {}
         self._factors: dict[int, Factor] = {0: (1, 1)}
         self._names: dict[int, tuple[str, ...]] = {0: ()}
@@ -110,25 +114,18 @@ class RuleSet:
 
     def masks(self, line: Line) -> tuple[int, int]:
         """For a line: the rules that it is in the scope of, and those for which it counts at all."""
-        labels = (line.product, line.sku, line.categories, line.brand, line.tags, line.gift_card, line.reward)
-        known = self._lines.get(labels)
-        if known is None:
-            if len(self._lines) >= REMEMBERED_LINES:
-                self._lines.clear()
-            counted = scoped = 0
-            for index, rule in enumerate(self.rules):
-                if rule.counts(line):
-                    counted |= 1 << index
-                    if rule.scope.holds(line):
-                        scoped |= 1 << index
-            known = self._lines[labels] = (scoped, counted)
-        return known
+        counted = self._all & ~self._excluding.any_of(line)
+        if line.gift_card:
+            counted &= self._with_gift_cards
+        if line.reward:
+            counted &= self._with_reward_lines
+        return counted & self._scopes.every_kind(line), counted
 
     def claim(self, mask: int) -> Claim:
         """Who gives where exactly these live rules match."""
         known = self._claims.get(mask)
         if known is None:
-            if len(self._claims) >= REMEMBERED_LINES:
+            if len(self._claims) >= REMEMBERED:
                 self._claims.clear()
             known = self._claims[mask] = self._judge(mask)
         return known
@@ -158,7 +155,7 @@ class RuleSet:
             return None
         activated_on = activates_at.astimezone(self.zone).date()
         if (validity, activated_on) not in self._ends:
-            if len(self._ends) >= REMEMBERED_LINES:
+            if len(self._ends) >= REMEMBERED:
                 self._ends.clear()
             self._ends[validity, activated_on] = validity.expires_at(activated_on, self.zone)
         return self._ends[validity, activated_on]
@@ -186,6 +183,66 @@ class RuleSet:
     def _standing(self, index: int) -> tuple[int, int, int]:
         rule = self.rules[index]
         return rule.scope.specificity, rule.priority, -index
+
+
+class _Words:
+    """Which rules name a word of each kind, as masks."""
+
+    __slots__ = ("_brands", "_categories", "_free", "_products", "_tags")
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        self._products, self._categories, self._brands, self._tags = (
+            _by_word([words_of(scope) for scope in scopes]) for words_of in _KINDS
+        )
+        self._free = tuple(
+            sum(1 << index for index, scope in enumerate(scopes) if not words_of(scope)) for words_of in _KINDS
+        )
+
+    def every_kind(self, line: Line) -> int:
+        """Rules of which each kind of word that they name holds for the line."""
+        products, categories, brands, tags = self._free
+        by_product = self._products
+        if by_product:
+            products |= by_product.get(line.product, 0) | by_product.get(line.sku or "", 0)
+        for word in line.categories:
+            categories |= self._categories.get(word, 0)
+        if line.brand is not None:
+            brands |= self._brands.get(line.brand, 0)
+        for word in line.tags:
+            tags |= self._tags.get(word, 0)
+        return products & categories & brands & tags
+
+    def any_of(self, line: Line) -> int:
+        """Rules that name any word of the line."""
+        named = 0
+        by_product = self._products
+        if by_product:
+            named = by_product.get(line.product, 0) | by_product.get(line.sku or "", 0)
+        if self._categories:
+            for word in line.categories:
+                named |= self._categories.get(word, 0)
+        if self._brands and line.brand is not None:
+            named |= self._brands.get(line.brand, 0)
+        if self._tags:
+            for word in line.tags:
+                named |= self._tags.get(word, 0)
+        return named
+
+
+_KINDS: tuple[Callable[[Scope], frozenset[str]], ...] = (
+    lambda scope: scope.products,
+    lambda scope: scope.categories,
+    lambda scope: scope.brands,
+    lambda scope: scope.tags,
+)
+
+
+def _by_word(words: Sequence[frozenset[str]]) -> dict[str, int]:
+    masks: dict[str, int] = {}
+    for index, own in enumerate(words):
+        for word in own:
+            masks[word] = masks.get(word, 0) | 1 << index
+    return masks
 
 
 Check = Callable[[Sale, datetime, bool], Verdict | None]
