@@ -100,7 +100,6 @@ def _stored(found: Terms) -> UsingStored:
     return UsingStored(
         online=using.online,
         pos=using.pos,
-        currency=found.programme.currency,
         on=not found.is_stopped,
         revision=found.revision,
         changed_at=found.changed_at,

@@ -150,7 +150,6 @@ class UsingStored(Answered):
 
     online: ChannelSettings | None
     pos: ChannelSettings | None
-    currency: str = Field(description="The shop's currency, which amounts are in.")
     on: bool = Field(description="False after the one-click stop: no points can be used, earning goes on.")
     revision: int = Field(description="Grows by one with every change.")
     changed_at: datetime

@@ -214,12 +214,12 @@ async def test_points_are_held_captured_and_returned(pair: Pair) -> None:
     await pair.tell(order(1))
     await pair.has("ann", 400, 0, 0)
     await pair.shows("c-1", state="captured", captured=100, returned=0, late=False, order="o-1")
-    await pair.tell(order(2, refunds=(refund(1, line="0", quantity=1),)))
+    await pair.tell(order(2, refunds=(refund(0, line="0", quantity=1),)))
     await pair.has("ann", 450, 0, 0)
     await pair.shows("c-1", captured=100, returned=50)
-    await pair.tell(order(3, refunds=(refund(1, line="0", quantity=1),), cancelled=1))
+    await pair.tell(order(3, refunds=(refund(0, line="0", quantity=1),), cancelled=1))
     await pair.has("ann", 500, 0, 0)
-    await pair.tell(order(4, refunds=(refund(1, line="0", quantity=1),), cancelled=1, again=True))
+    await pair.tell(order(4, refunds=(refund(0, line="0", quantity=1),), cancelled=1, again=True))
     await pair.has("ann", 400, 0, 0)
 
 
