@@ -97,7 +97,9 @@ class Shelf:
     def _account(self, key: AccountKey) -> Account:
         if key not in self.accounts:
             return Account(key=key, fresh=True)
-        return replace(self.accounts[key], lots={}, holds={}, shortfalls=[], spends=[], fresh=False, changed=False)
+        return replace(
+            self.accounts[key], lots={}, queue=None, holds={}, shortfalls=[], spends=[], fresh=False, changed=False
+        )
 
     def _only_credited(self, account: Account, named: Sequence[Posting]) -> bool:
         due = account.next_due_at is not None and account.next_due_at <= self.now

@@ -613,5 +613,5 @@ def test_all_operations_agree_with_the_slow_model(books, steps):
     class Machine(SideBySide):
         shelves = staticmethod(books)
 
-    examples = {12: 500, 40: 250}[steps]
+    examples = {12: 250, 40: 150}[steps]
     run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=steps))

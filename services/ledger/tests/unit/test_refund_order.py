@@ -63,7 +63,7 @@ def after(shelf, case, steps):
     return shelf.buckets(), {name: total for name, total in shelf.system.items() if total}, shelf.account().earned
 
 
-@settings(max_examples=700)
+@settings(max_examples=300)
 @given(case=refunds(), policy=st.sampled_from(["forgive", "debt"]), shuffle=st.randoms(use_true_random=False))
 def test_refund_steps_in_any_order(books, case, policy, shuffle):
     steps = list(case[8])

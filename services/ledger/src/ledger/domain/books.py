@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ledger.domain.outcomes import Outcome, Parked
 
 NO_ID = UUID(int=0)
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 GENESIS = bytes(32)
 """The hash before an account's first entry."""
@@ -69,6 +71,11 @@ class Lot:
     """Of an award: what was asked back so far in all."""
     fresh: bool = False
     changed: bool = False
+
+    @property
+    def rank(self) -> tuple[int, datetime, datetime, int]:
+        """The order of consumption: priority, soonest expiry with never last, oldest activation, opened first."""
+        return self.priority, self.expires_at or NEVER, self.activates_at, self.number
 
     def has_ended(self, at: datetime) -> bool:
         """Whether its points are gone at that instant, by its date: a drained lot's end is applied by nobody."""
@@ -215,6 +222,8 @@ class Account:
     next_due_at: datetime | None = None
     """Nothing falls due before it; when it has passed, what is due is applied before anything else."""
     lots: dict[int, Lot] = field(default_factory=dict, repr=False)
+    queue: list[Lot] | None = field(default=None, repr=False)
+    """Its lots in the order of consumption, once something is consumed: sorting them for each debit would be dear."""
     holds: dict[str, HoldRecord] = field(default_factory=dict, repr=False)
     """Open ones (ended ones that a posting names are only in `State.holds`)."""
     shortfalls: list[Shortfall] = field(default_factory=list, repr=False)

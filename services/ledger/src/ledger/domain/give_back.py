@@ -127,5 +127,5 @@ def _make_good(journal: Journal, account: Account, origin: Origin, usable: int, 
     waiting = [row for row in account.shortfalls if row.held and order is not None and row.order == order]
     if waiting and usable > instead:
         points = usable - instead
-        live = live_lots(account)
+        live = list(live_lots(account))
         take_what_waited(journal, account, waiting, points=points, lots=live, limits=None, bucket="available", at=at)

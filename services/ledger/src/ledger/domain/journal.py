@@ -1,5 +1,6 @@
 """Where entries are written: balanced, numbered, chained; and where changed records are noted, each once."""
 
+from bisect import insort
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -129,10 +130,14 @@ class Journal:
         lot.changed = True
         self.decision.lots.append(lot)
         self.state.add_lot(lot)
+        if lot.account.queue is not None:
+            insort(lot.account.queue, lot, key=lambda queued: queued.rank)
         return LotChange(lot.number, lot.amount, lot.remaining, lot.activates_at, lot.expires_at, lot.priority)
 
     def move(self, lot: Lot, change: int) -> LotChange:
         """Add points to a lot or take them from it."""
+        if change > 0 and lot.remaining == 0:
+            lot.account.queue = None  # it may have left the queue
         lot.remaining += change
         if not 0 <= lot.remaining <= lot.amount:
             raise BrokenBooks(f"{change} points on {lot!r}")

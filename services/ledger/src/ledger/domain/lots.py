@@ -1,26 +1,28 @@
 """Which lots are consumed: the order of consumption, what a hold may still reach, and what an ended lot must keep."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from ledger.domain.books import Account, HoldRecord, Lot
 from ledger.domain.journal import BY_TIME, EXPIRED, BrokenBooks, Journal, Origin
 from ledger.domain.outcomes import LotChange
 
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+def queue_of(account: Account) -> list[Lot]:
+    """All lots with something remaining, in consumption order; drained ones leave it from the front."""
+    queue = account.queue
+    if queue is None:
+        queue = account.queue = sorted(
+            (lot for lot in account.lots.values() if lot.remaining), key=lambda lot: lot.rank
+        )
+    while queue and not queue[0].remaining:
+        queue.pop(0)
+    return queue
 
 
-def consumption_order(lot: Lot) -> tuple[int, datetime, datetime, int]:
-    """Priority, then soonest expiry with never last, then oldest activation, then the lot opened first."""
-    return lot.priority, lot.expires_at or _NEVER, lot.activates_at, lot.number
-
-
-def live_lots(account: Account) -> list[Lot]:
+def live_lots(account: Account) -> Iterator[Lot]:
     """What debits may use, in consumption order: nothing pending, nothing ended."""
-    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending and not lot.ended]
-    lots.sort(key=consumption_order)
-    return lots
+    return (lot for lot in queue_of(account) if lot.remaining and not lot.pending and not lot.ended)
 
 
 def own_first(lots: Iterable[Lot], *, own: int | None, order: str | None) -> list[Lot]:
@@ -30,13 +32,13 @@ def own_first(lots: Iterable[Lot], *, own: int | None, order: str | None) -> lis
         key=lambda lot: (
             lot.number != own,
             order is None or lot.order != order,
-            *consumption_order(lot),
+            lot.rank,
         ),
     )
 
 
 def draw(journal: Journal, amount: int, lots: Iterable[Lot], limits: dict[int, int] | None = None) -> list[LotChange]:
-    """Take an amount from lots in the order given, of each at most its limit."""
+    """Take an amount from lots in the order given, of each at most its limit if there are any."""
     changes = []
     for lot in lots:
         if amount == 0:
@@ -76,25 +78,20 @@ def _newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
     return sorted(holds, key=lambda hold: (hold.placed_at, hold.number), reverse=True)
 
 
-def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int]]:
-    """The lots that ending a hold may consume, in consumption order, and how much of each.
+def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int] | None]:
+    """The lots that ending a hold may consume, in consumption order, and how much of each if there is a limit.
 
     As long as no lot has ended that is all of the lots. Beside ended lots, what holds placed later could not do without
     is set aside, from the back of the order: a capture never fails for lack of points, whoever comes first.
     """
-    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending]
-    lots.sort(key=consumption_order)
+    lots = [lot for lot in queue_of(account) if lot.remaining and not lot.pending]
+    if not any(lot.ended for lot in lots):
+        return lots, None
     limits = {lot.number: lot.remaining for lot in lots}
-    if any(lot.ended for lot in lots):
-        for later in _newest_first(account.holds.values()):
-            if (later.placed_at, later.number) <= (hold.placed_at, hold.number):
-                break
-            needed = later.amount
-            for lot in reversed(lots):
-                if needed and may_use(later, lot):
-                    aside = min(limits[lot.number], needed)
-                    limits[lot.number] -= aside
-                    needed -= aside
+    for later in _newest_first(account.holds.values()):
+        if (later.placed_at, later.number) <= (hold.placed_at, hold.number):
+            break
+        _allocate(later, lots[::-1], limits)
     return [lot for lot in lots if may_use(hold, lot)], limits
 
 
@@ -103,14 +100,20 @@ def left_by_holds(account: Account) -> dict[int, int]:
 
     An ended lot loses exactly that: at its end, and again whenever a hold ends that it was kept for.
     """
-    lots = [lot for lot in account.lots.values() if lot.remaining and not lot.pending]
-    lots.sort(key=consumption_order)
+    lots = [lot for lot in queue_of(account) if lot.remaining and not lot.pending]
     left = {lot.number: lot.remaining for lot in lots}
     for hold in _newest_first(account.holds.values()):
-        needed = hold.amount
-        for lot in lots:
-            if needed and may_use(hold, lot):
-                used = min(left[lot.number], needed)
-                left[lot.number] -= used
-                needed -= used
+        _allocate(hold, lots, left)
     return left
+
+
+def _allocate(hold: HoldRecord, lots: list[Lot], left: dict[int, int]) -> None:
+    """Give a hold its amount out of what is left of the lots, in the order given."""
+    needed = hold.amount
+    for lot in lots:
+        if needed == 0:
+            return
+        if may_use(hold, lot):
+            used = min(left[lot.number], needed)
+            left[lot.number] -= used
+            needed -= used

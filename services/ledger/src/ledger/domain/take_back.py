@@ -124,7 +124,7 @@ def take_what_waited(
     rows: Iterable[Shortfall],
     *,
     points: int,
-    lots: list[Lot],
+    lots: Iterable[Lot],
     limits: dict[int, int] | None,
     bucket: str,
     at: datetime,
