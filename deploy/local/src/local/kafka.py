@@ -95,9 +95,10 @@ class Kafka:
                 "controller.listener.names=CONTROLLER",
                 "inter.broker.listener.name=PLAINTEXT",
                 f"log.dirs={self.folder / 'data'}",
-                # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime.
-                "broker.session.timeout.ms=2000",
-                "broker.heartbeat.interval.ms=500",
+                # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime. Much
+                # less, and a busy machine makes a living broker miss it.
+                "broker.session.timeout.ms=4000",
+                "broker.heartbeat.interval.ms=1000",
                 "auto.create.topics.enable=false",
                 "num.partitions=1",
                 "default.replication.factor=1",
