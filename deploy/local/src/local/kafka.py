@@ -95,8 +95,8 @@ class Kafka:
                 "controller.listener.names=CONTROLLER",
                 "inter.broker.listener.name=PLAINTEXT",
                 f"log.dirs={self.folder / 'data'}",
-                # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime. Much
-                # less, and a busy machine makes a living broker miss it.
+                # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime.
+                # Much less would make a living broker miss it on a busy machine.
                 "broker.session.timeout.ms=4000",
                 "broker.heartbeat.interval.ms=1000",
                 "auto.create.topics.enable=false",
