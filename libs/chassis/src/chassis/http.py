@@ -48,9 +48,10 @@ def create_app(runtime: "Runtime") -> FastAPI:
     app.state.settings = service.settings
     app.state.verifier = Verifier(service.settings)
     app.state.runtime = runtime
+    # First, because a service may have names of its own under its name: `rules/{rule}` would take `rules/dead-letters`.
+    app.include_router(operations.router(service.name))
     for router in service.routes:
         app.include_router(router)
-    app.include_router(operations.router(service.name))
     app.include_router(_probes())
     problems.install(app, service.problems)
     app.add_middleware(Edge, settings=service.settings)
