@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import psutil
@@ -145,10 +146,13 @@ def status(settings: LocalSettings) -> int:
     for name, part in state["parts"].items():
         used = _memory(part["pid"])
         memory += used
-        how = "starting" if not part["ready"] else "ready" if _is_well(part["where"], name) else "not ready"
+        faults = _faults(part["where"], name) if part["ready"] else ["starting"]
+        how = "ready" if not faults else "starting" if not part["ready"] else "faulty"
         ready = ready and how == "ready"
         about = f"{used >> 20:>5} MiB  {part['restarts']:>8}  {part['where']}"
         print(f"{name:<14}{how:<10}{part['pid'] or '-':>8}  {about}")
+        for fault in faults if how == "faulty" else ():
+            print(f"{'':<14}  {fault}")
     memory += _memory(state["pid"])
     print(f"{state['phase']}; {memory >> 20} MiB in all")
     return 0 if ready else 3
@@ -312,14 +316,18 @@ def _holder(pid: int | None) -> str:
         return _HOLDERS_UNKNOWN
 
 
-def _is_well(where: str, name: str) -> bool:
+def _faults(where: str, name: str) -> list[str]:
+    """What a service says is wrong with it; engines and pages are well when they run."""
     if name not in SERVICES:
-        return True
+        return []
     try:
-        with urlopen(f"{where}/ready", timeout=3):  # noqa: S310 - an address of ours
-            return True
-    except OSError:
-        return False
+        with urlopen(f"{where}/ready", timeout=3) as response:  # noqa: S310 - an address of ours
+            answer = json.load(response)
+    except HTTPError as error:
+        answer = json.load(error)
+    except OSError as error:
+        return [f"does not answer: {error}"]
+    return [str(fault) for fault in answer.get("faults", ())]
 
 
 def _memory(pid: int | None) -> int:
