@@ -1,7 +1,7 @@
 """A shelf that keeps the books between batches, as the store does: it loads what `State` asks for, and nothing more."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -342,14 +342,3 @@ def shelf() -> Shelf:
 def books() -> type[Shelf]:
     """Makes books of a shop with a policy: `books("debt")`."""
     return Shelf
-
-
-@pytest.fixture
-def same_fields() -> Any:
-    """Compares records field by field, accounts by their key."""
-
-    def flat(record: Any) -> dict[str, Any]:
-        skipped = ("account", "fresh", "changed")
-        return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in skipped}
-
-    return flat
