@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     token.add_argument("--client", default="developer", help="who the token speaks for")
     token.add_argument("--hours", type=float, default=24.0, help="until it ends")
     commands.add_parser("engines", help="only PostgreSQL and Kafka, in the foreground, for test runs that share them")
+    tool = commands.add_parser("tool", help="one of Kafka's own tools on this broker: `tool ConsoleProducer --topic …`")
+    tool.add_argument("name", help="ConsoleProducer, ConsoleConsumer, TopicCommand, GetOffsetShell, …")
+    tool.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("fetch", help="Kafka's jars, once; part of `make setup`")
     commands.add_parser("environment", help="print each service's variables, to run one of them by hand")
     supervise = commands.add_parser("supervise", help="what `up` leaves running")
@@ -71,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return token_for(settings, chosen.shop, chosen.scope, chosen.client, chosen.hours)
         case "engines":
             return engines(settings)
+        case "tool":
+            return kafka_tool(settings, chosen.name, chosen.arguments)
         case "fetch":
             # Imported here: most commands have nothing to fetch.
             from local import kafka
@@ -225,6 +230,17 @@ def environment(settings: LocalSettings) -> int:
         for name, value in system.service_environment(settings, service).items():
             print(f"export {name}={value}")
     return 0
+
+
+def kafka_tool(settings: LocalSettings, name: str, arguments: Sequence[str]) -> int:
+    """Run one of Kafka's own console tools, by the name of its class, on this machine's broker."""
+    # Imported here: it looks for the Java runtime.
+    from local import kafka, system
+
+    addressed = arguments if "--bootstrap-server" in arguments else [
+        "--bootstrap-server", system.kafka(settings).bootstrap_servers, *arguments
+    ]  # fmt: skip
+    return subprocess.run(kafka.tool(f"org.apache.kafka.tools.{name}", *addressed), check=False).returncode
 
 
 async def _prepare(settings: LocalSettings, *, engines_only: bool) -> None:
