@@ -39,6 +39,9 @@ from rules.domain.rule_set import Combine, RuleSet
 MAX_RULES = 200
 """Rules in one set. Each costs every order a little; nobody understands more."""
 
+MAX_PROMOTIONS = 50
+"""Promotions in one set; an award names all that multiplied it."""
+
 MAX_WORDS = 1_000
 """Words of one kind in a scope."""
 
@@ -212,7 +215,7 @@ class Valid(Document):
             raise ValueError("give one of `days`, `months`, `end_of` and `until`")
         if self.to_month_end and self.months is None:
             raise ValueError("`to_month_end` needs `months`")
-        if self.until is not None and not 1970 <= self.until.year <= 9000:
+        if self.until is not None and not 1970 <= self.until.year <= 2400:
             raise ValueError("`until` is too far away")
         return self
 
@@ -297,6 +300,8 @@ class RuleSetDocument(Document):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        if sum(rule.multiply is not None for rule in self.rules.values()) > MAX_PROMOTIONS:
+            raise ValueError(f"at most {MAX_PROMOTIONS} rules of a set may multiply")
         for rule_id, rule in self.rules.items():
             unknown = set(rule.multiply.of) - set(self.rules) if rule.multiply else set()
             if unknown:

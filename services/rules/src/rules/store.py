@@ -22,6 +22,10 @@ _compiled: OrderedDict[tuple[str, int, datetime], RuleSet] = OrderedDict()
 """Versions never change, so what was compiled once holds; the instant of creation tells databases apart in tests."""
 
 
+PROGRAMME_LOCK: Final = 0x50524F47
+"""First key of the advisory locks on programmes ("PROG")."""
+
+
 # -- programmes
 
 
@@ -44,9 +48,18 @@ _PROGRAMME: Final = 'shop, revision, "on", zone, currency, shortfall, points_nam
 
 
 async def known_shops(tx: Transaction, shops: set[str]) -> set[str]:
-    """Which of these shops have a programme."""
-    rows = await tx.driver.fetch("SELECT shop FROM programme WHERE shop = ANY($1::text[])", list(shops))
+    """Which of these shops have rules, be it for later; before, their orders wait, since nothing could be decided."""
+    rows = await tx.driver.fetch(
+        "SELECT p.shop FROM programme AS p WHERE p.shop = ANY($1::text[])"
+        " AND EXISTS (SELECT FROM activation AS a WHERE a.shop = p.shop)",
+        list(shops),
+    )
     return {row["shop"] for row in rows}
+
+
+async def lock_shop(tx: Transaction, shop: str) -> None:
+    """One change of a shop's programme at a time, also of one that is not there yet."""
+    await tx.driver.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", PROGRAMME_LOCK, shop)
 
 
 async def programme(tx: Transaction, shop: str, *, lock: bool = False) -> Programme | None:

@@ -196,6 +196,13 @@ async def test_the_same_key_gives_the_same_answer_and_another_content_a_conflict
     assert (first.json(), other.status_code) == (again.json(), 409)
 
 
+async def test_programmes_set_at_the_same_time_have_revisions_of_their_own(bench: Any) -> None:
+    await asyncio.gather(
+        *(bench.call("PUT", "programme", {**PROGRAMME, "hold_minutes": minutes}) for minutes in range(1, 9))
+    )
+    assert sorted(event["revision"] for event in await bench.events("programmes")) == list(range(1, 9))
+
+
 async def test_versions_made_at_the_same_time_have_numbers_of_their_own(bench: Any) -> None:
     await bench.call("PUT", "programme", PROGRAMME)
     made = await asyncio.gather(*(bench.call("POST", "rule-sets", {"rules": {f"r{n}": BASE}}) for n in range(8)))

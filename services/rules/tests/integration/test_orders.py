@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts.orders import Order
+from rules.store import known_shops
 from rules.testing import PAID, PLACED, cancellation, line, order, refund
 
 
@@ -171,6 +172,18 @@ async def test_off_stops_earning_and_returns_go_on(bench: Any) -> None:
     await bench.call("PUT", "programme", {"on": True, "zone": "Europe/Madrid", "currency": "EUR"})
     assert await bench.tell(order(5000, order="while-off", revision=2, placed_at=now)) == []
     assert await bench.left() == {"m": 50}
+
+
+async def test_orders_of_a_shop_wait_until_it_has_rules(bench: Any) -> None:
+    async def known() -> set[str]:
+        async with bench.runtime.database.begin() as tx:
+            return await known_shops(tx, {"s", "nobody"})
+
+    assert await known() == set()
+    await bench.call("PUT", "programme", {"on": True, "zone": "UTC", "currency": "EUR"})
+    assert await known() == set()
+    await bench.use({})
+    assert await known() == {"s"}
 
 
 async def test_a_thousand_orders_in_one_batch(bench: Any) -> None:

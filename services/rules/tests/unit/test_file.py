@@ -1,5 +1,7 @@
 """A shop as a file: words to documents and back."""
 
+from pathlib import Path
+
 import pytest
 
 from rules.documents import RuleSetDocument
@@ -91,6 +93,12 @@ def test_what_is_written_reads_the_same() -> None:
     assert write(again.shop, again.programme, again.rules, again.using) == text
     assert "earn: 10 per 2.00 in whole groups" in text
     assert "granted: 14 days after fulfilled" in text
+
+
+def test_the_example_of_the_readme_is_a_shop() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```yaml\n")[2].partition("```")[0]
+    assert len(read(example).rules.rules) == 7
 
 
 def test_amounts_have_the_decimals_of_the_shops_currency() -> None:

@@ -39,6 +39,7 @@ async def set_programme(tx: Transaction, commands: Sequence[SetProgramme]) -> Ou
     events = []
     for command in commands:
         wanted = command.programme
+        await store.lock_shop(tx, wanted.shop)
         held = await store.programme(tx, wanted.shop, lock=True)
         if held is not None and held.currency != wanted.currency and await store.highest_version(tx, wanted.shop):
             answers.append(CurrencyFixed(held.currency))
