@@ -96,7 +96,8 @@ class Desk:
                 usecases.post, asked, lane_key=usecases.lane_key
             )
             return settled
-        return await asyncio.gather(*(self.group.submit(one) for one in asked))
+        grouped: list[Settled] = list(await asyncio.gather(*(self.group.submit(one) for one in asked)))
+        return grouped
 
     async def require_shop(self, shop: str) -> None:
         """A shop once known is known for ever; another one may have become so."""

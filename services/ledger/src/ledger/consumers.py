@@ -11,7 +11,7 @@ from ledger import usecases
 from ledger.asking import InstantOutOfRange, asked_of
 from ledger.domain import Result
 from ledger.store import reading
-from ledger.usecases import Asked, LearnProgramme, Settled
+from ledger.usecases import Asked, LearnProgramme
 
 
 def _asked(event: PostingRequested, received: Received) -> Asked:
@@ -33,14 +33,13 @@ def _asked(event: PostingRequested, received: Received) -> Asked:
 
 async def obey(tx: Transaction, asked: Sequence[Asked]) -> Outcome:
     """Settle postings; a key that was used for other content is its publisher's mistake, and kept as a dead letter."""
-    outcome = await usecases.post(tx, asked)
-    settled: Sequence[Settled] = outcome.answers
+    outcome = await usecases.obey(tx, asked)
     return Outcome(
         answers=[
             Poison("idempotency_conflict", "the posting's key was used before with other content")
-            if answer.outcome.result is Result.CONFLICT
+            if answer.result is Result.CONFLICT
             else answer
-            for answer in settled
+            for answer in outcome.answers
         ]
     )
 

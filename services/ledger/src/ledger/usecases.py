@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chassis import Outcome as Result
 from chassis import Transaction
+from ledger import metrics
 from ledger.domain import (
     Account,
     Decision,
@@ -52,6 +53,17 @@ class Settled:
 
 async def post(tx: Transaction, asked: Sequence[Asked]) -> Result:
     """Settle postings in order of arrival and save what follows from them; refusals are outcomes too."""
+    state, decision = await _post(tx, asked)
+    return Result(answers=await _settled(tx, state, decision, [one.posting for one in asked]))
+
+
+async def obey(tx: Transaction, asked: Sequence[Asked]) -> Result:
+    """The same for askers that do not wait: an answer is the outcome alone."""
+    _, decision = await _post(tx, asked)
+    return Result(answers=decision.outcomes)
+
+
+async def _post(tx: Transaction, asked: Sequence[Asked]) -> tuple[State, Decision]:
     postings = [one.posting for one in asked]
     loaded = await load(tx.driver, postings, tx.now)
     decision = decide(loaded.state, postings, tx.now)
@@ -63,7 +75,15 @@ async def post(tx: Transaction, asked: Sequence[Asked]) -> Result:
         traces={one.posting.id: one.trace for one in asked if one.trace is not None},
         memos={one.posting.id: one.memo for one in asked if one.memo is not None},
     )
-    return Result(answers=await _settled(tx, loaded.state, decision, postings))
+    _count(decision)
+    return loaded.state, decision
+
+
+def _count(decision: Decision) -> None:
+    for outcome in decision.decided:
+        metrics.POSTINGS.labels(outcome.kind, outcome.result.value).inc()
+        if outcome.kind == "spend" and outcome.facts.get("missing"):
+            metrics.SHORT_SPENDS.inc()
 
 
 async def _settled(tx: Transaction, state: State, decision: Decision, postings: Sequence[Posting]) -> list[Settled]:

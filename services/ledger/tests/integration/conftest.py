@@ -10,9 +10,9 @@ import httpx
 import pytest
 import pytest_asyncio
 import structlog
+
 from chassis import Runtime
 from chassis.http import create_app
-
 from ledger import usecases
 from ledger.app import build
 from ledger.settings import LedgerSettings
@@ -43,7 +43,9 @@ class Ledger:
         told = LearnProgramme(shop=shop, revision=revision, shortfall=shortfall, zone="Europe/Madrid")
         await self.runtime.database.execute(usecases.learn_programmes, [told])
 
-    async def post(self, member: str, effect: dict[str, Any], *, key: str | None = None, **shared: Any) -> httpx.Response:
+    async def post(
+        self, member: str, effect: dict[str, Any], *, key: str | None = None, **shared: Any
+    ) -> httpx.Response:
         """One posting over HTTP."""
         posting = {"key": key or self.key(), "member": member, "effect": effect, **shared}
         return await self.http.post(f"/v1/shops/{SHOP}/postings", json={"postings": [posting]})
@@ -123,7 +125,7 @@ class Ledger:
         )
         try:
             for table, column in columns:
-                await connection.execute(f'UPDATE {table} SET {column} = {column} - $1::interval', timedelta(**by))
+                await connection.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", timedelta(**by))
         finally:
             await connection.close()
 

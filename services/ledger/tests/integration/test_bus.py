@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
+
 from chassis import Runtime
 from contracts import decode, topics
 from contracts.ledger import PointsChanged, PostingRefused
 from contracts.postings import Award, Cause, Debit, PostingRequested, Revoke
 from contracts.programmes import ProgrammeChanged
-
 from ledger.app import build
 from ledger.settings import LedgerSettings
 from local.child import free_port

@@ -14,7 +14,9 @@ async def revoke(ledger: Ledger, award: str, total: int) -> dict[str, object]:
     return await ledger.done(M, {"kind": "revoke", "award": award, "total": total})
 
 
-async def spend(ledger: Ledger, checkout: str, amount: int, *, order: str | None = None, hold: str | None = None) -> None:
+async def spend(
+    ledger: Ledger, checkout: str, amount: int, *, order: str | None = None, hold: str | None = None
+) -> None:
     effect = {"kind": "spend", "checkout": checkout, "generation": 1, "amount": amount, "hold": hold}
     await ledger.done(M, effect, order=order)
 
@@ -160,7 +162,9 @@ async def test_hold_over_expiry(ledger: Ledger, how: str, left: int) -> None:
     await ledger.age(days=2)
     assert await ledger.buckets(M) == (0, 0, 60, 0)
     ended = (await ledger.end("h-1", how)).json()
-    assert (ended["captured"], ended["released"], ended["expiring"]) == ((60, 0, 0) if how == "capture" else (0, 60, 60))
+    assert (ended["captured"], ended["released"], ended["expiring"]) == (
+        (60, 0, 0) if how == "capture" else (0, 60, 60)
+    )
     assert await ledger.buckets(M) == (left, 0, 0, 0)
     system = (await ledger.check())["system"]
     assert system["expired"] == (40 if how == "capture" else 100)

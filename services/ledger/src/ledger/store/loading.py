@@ -40,6 +40,25 @@ KINDS: Final[Mapping[str, type[Posting]]] = {
 
 _CREDITS: Final = (Award, Credit)
 
+MOST_GROUPS: Final = 4
+"""Batches hold few shops: up to so many are asked for one by one with `= ANY`, which costs half of a join with `unnest`."""
+
+_ACCOUNTS_OF_SHOP: Final = (
+    f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.shop = $1 AND a.asset = $2 AND a.member = ANY($3::text[])"  # noqa: S608
+)
+_ACCOUNTS: Final = (
+    f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
+    " JOIN account AS a USING (shop, member, asset)"
+)
+_OUTCOMES_OF_SOURCE: Final = (
+    f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
+    " WHERE p.shop = $1 AND p.source = $2 AND p.key = ANY($3::text[])"
+)
+_OUTCOMES: Final = (
+    f"SELECT {rows.OUTCOME_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"  # noqa: S608
+    " JOIN posting AS p USING (shop, source, key) JOIN account AS a ON a.id = p.account_id"
+)
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -111,8 +130,8 @@ def _id(state: State, posting: Posting) -> UUID:
 
 
 def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Keys as one array per part, sorted so that index pages are met in their order."""
-    return list(zip(*sorted(keys), strict=True))
+    """Keys as one array per part."""
+    return list(zip(*keys, strict=True))
 
 
 async def _policies(driver: asyncpg.Connection, shops: set[str]) -> dict[str, Policy]:
@@ -124,15 +143,21 @@ async def _policies(driver: asyncpg.Connection, shops: set[str]) -> dict[str, Po
 async def _accounts(driver: asyncpg.Connection, keys: set[AccountKey]) -> Loaded:
     """The accounts; one that is not stored yet is a zero account with an id of its own."""
     loaded = Loaded(State(policies=await _policies(driver, {key.shop for key in keys})))
-    stored = await driver.fetch(
-        f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
-        " JOIN account AS a USING (shop, member, asset)",
-        *_columns(keys),
-    )
+    groups: dict[tuple[str, str], list[str]] = {}
+    for shop, member, asset in keys:
+        groups.setdefault((shop, asset), []).append(member)
+    if len(groups) <= MOST_GROUPS:
+        stored = []
+        for (shop, asset), members in groups.items():
+            stored += await driver.fetch(_ACCOUNTS_OF_SHOP, shop, asset, members)
+    else:
+        stored = await driver.fetch(_ACCOUNTS, *_columns(keys))
     for row in stored:
         _add(loaded, row)
-    for key in keys - loaded.state.accounts.keys():
-        loaded.state.add_account(Account(key=key, id=new_uuid(), fresh=True))
+    known = loaded.state.accounts
+    for key in keys:
+        if key not in known:
+            known[key] = Account(key=key, id=new_uuid(), fresh=True)
     return loaded
 
 
@@ -140,18 +165,22 @@ def _add(loaded: Loaded, row: Any) -> None:
     account = rows.account_of(row)
     loaded.state.add_account(account)
     loaded.by_id[account.id] = account
-    loaded.first_open_lots[account.id] = row["first_open_lot"]
+    loaded.first_open_lots[account.id] = row[14]
 
 
 async def _outcomes(driver: asyncpg.Connection, state: State, postings: Sequence[Posting]) -> None:
     """What became of these keys, and of the awards that are to be taken back."""
     ids = {posting.id for posting in postings}
     ids.update(posting.award_id for posting in postings if isinstance(posting, Revoke))
-    stored = await driver.fetch(
-        f"SELECT {rows.OUTCOME_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"  # noqa: S608
-        " JOIN posting AS p USING (shop, source, key) JOIN account AS a ON a.id = p.account_id",
-        *_columns(ids),
-    )
+    groups: dict[tuple[str, str], list[str]] = {}
+    for shop, source, key in ids:
+        groups.setdefault((shop, source), []).append(key)
+    if len(groups) <= MOST_GROUPS:
+        stored = []
+        for (shop, source), keys in groups.items():
+            stored += await driver.fetch(_OUTCOMES_OF_SOURCE, shop, source, keys)
+    else:
+        stored = await driver.fetch(_OUTCOMES, *_columns(ids))
     for row in stored:
         outcome = rows.outcome_of(row)
         state.outcomes[outcome.id] = outcome
@@ -161,9 +190,8 @@ async def _parked(driver: asyncpg.Connection, loaded: Loaded, postings: Sequence
     """What waits on these accounts, and of it what applies now because its cause is among the postings, or is itself."""
     causes: set[PostingId | SpendId] = {posting.id for posting in postings}
     causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend))
-    accounts = {_id(loaded.state, posting) for posting in postings} & loaded.by_id.keys()
     waiting = []
-    for parked in await parked_of(driver, list(accounts)):
+    for parked in await parked_of(driver, list(loaded.by_id)):
         loaded.state.add_parked(parked)
         if parked.waits_for in causes:
             waiting.append(parked.posting)

@@ -1,7 +1,9 @@
 """What follows from postings, written in one statement per table, whatever their number."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,6 +11,7 @@ import asyncpg
 
 from chassis.ids import new_uuid
 from chassis.lanes import lane_of
+from sqlalchemy import Table
 from ledger import tables
 from ledger.domain import Account, AccountKey, Decision, Entry, LotChange, Outcome, Parked, PostingId, Refusal
 from ledger.store import log, rows
@@ -16,6 +19,9 @@ from ledger.store.loading import Loaded, posting_text
 
 COPY_FROM: Final = 200
 """Rows from which COPY beats an INSERT with arrays; below it, its extra round trip costs more than it saves."""
+
+TOGETHER_UPTO: Final = 200
+"""Rows of all tables up to which the writes of a batch go as one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Memo:
 _ACCOUNT_CHANGES: Final = (
     "available", "pending", "held", "debt", "earned", "spent", "seq", "hash", "last_at", "next_due_at", "first_open_lot",
 )  # fmt: skip
+_CREDITED: Final = ("available", "pending", "earned", "seq", "hash", "last_at", "next_due_at")
+"""What changes on an account that is only credited; each array of parameters costs as much as a column of the row."""
 _LOT_CHANGES: Final = ("remaining", "pending", "ended", "taken_back")
 _HOLD_CHANGES: Final = ("state", "captured", "released", "expiring")
 _SPEND_CHANGES: Final = ("amount", "uses", "given_back", "ended", "reversed")
@@ -37,6 +45,7 @@ _POSTING_CHANGES: Final = ("result", "first_seq", "last_seq", "code", "facts")
 
 _INSERT_ACCOUNT: Final = rows.insert_from_arrays(tables.account)
 _UPDATE_ACCOUNT: Final = rows.update_from_arrays(tables.account, ("id",), _ACCOUNT_CHANGES)
+_UPDATE_CREDITED: Final = rows.update_from_arrays(tables.account, ("id",), _CREDITED)
 _INSERT_POSTING: Final = rows.insert_from_arrays(tables.posting)
 _UPDATE_POSTING: Final = rows.update_from_arrays(tables.posting, ("shop", "source", "key"), _POSTING_CHANGES)
 _INSERT_LOT: Final = rows.insert_from_arrays(tables.lot)
@@ -56,6 +65,10 @@ _INSERT_MEMO: Final = rows.insert_from_arrays(tables.memo)
 _INSERT_PARKED: Final = rows.insert_from_arrays(
     tables.parked, ("account_id", "shop", "source", "key", "content_hash", "posting", "since")
 )
+_DELETE_PARKED: Final = (
+    "DELETE FROM parked AS p USING unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"
+    " WHERE p.shop = k.shop AND p.source = k.source AND p.key = k.key"
+)
 
 
 async def save(
@@ -68,48 +81,85 @@ async def save(
     memos: Mapping[PostingId, Memo] | None = None,
 ) -> None:
     """Write a decision. The lanes of its accounts are held, so nothing of what was loaded has changed since."""
-    await _save_log(driver, decision, lane_count, traces or {})
-    await _save_accounts(driver, loaded, decision)
-    await _save_outcomes(driver, loaded, decision)
-    await _save_lots(driver, decision)
-    await _save_holds(driver, decision)
-    await _save_spends(driver, decision)
-    await _save_shortfalls(driver, decision)
-    if decision.system:
-        sums = sorted((*names, amount) for names, amount in decision.system.items() if amount)
-        await _write(driver, _INSERT_SYSTEM_SUM, [(new_uuid(), *row) for row in sums])
+    writes = Writes()
+    await _log(driver, writes, decision, lane_count, traces or {})
+    _accounts(writes, loaded, decision)
+    _outcomes(writes, loaded, decision)
+    _lots(writes, decision)
+    _holds(writes, decision)
+    _spends(writes, decision)
+    _shortfalls(writes, decision)
+    sums = sorted((*names, amount) for names, amount in decision.system.items() if amount)
+    writes.add(_INSERT_SYSTEM_SUM, [(new_uuid(), *row) for row in sums])
     if memos:
-        fresh = [(outcome, memos[outcome.id]) for outcome in decision.decided if outcome.id in memos]
-        await _write(
-            driver,
-            _INSERT_MEMO,
-            [
-                (loaded.state.accounts[outcome.account].id, outcome.id.source, outcome.id.key, memo.salt, memo.text)
-                for outcome, memo in fresh
-            ],
-        )
+        _memos(writes, loaded, decision, memos)
+    await writes.run(driver)
 
 
-async def _write(driver: asyncpg.Connection, statement: str, records: Sequence[tuple[Any, ...]]) -> None:
-    if records:
-        await driver.execute(statement, *zip(*records, strict=True))
+class Writes:
+    """Statements with their rows. Few rows go in one round trip, many by one statement per table, very many by COPY."""
+
+    def __init__(self) -> None:
+        self._statements: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
+        self._copies: list[tuple[Table, Sequence[tuple[Any, ...]]]] = []
+        self._rows = 0
+
+    def add(self, statement: str, records: Sequence[tuple[Any, ...]], *, into: Table | None = None) -> None:
+        """A statement with array parameters; one that only inserts `into` a table may become a COPY."""
+        if not records:
+            return
+        if into is not None and len(records) >= COPY_FROM:
+            self._copies.append((into, records))
+            return
+        self._statements.append((statement, records))
+        self._rows += len(records)
+
+    async def run(self, driver: asyncpg.Connection) -> None:
+        """No statement reads what another one writes, so their order does not matter."""
+        for table, records in self._copies:
+            await driver.copy_records_to_table(table.name, records=records, columns=table.columns.keys())
+        if len(self._statements) > 1 and self._rows <= TOGETHER_UPTO:
+            await driver.execute(
+                _together(tuple(statement for statement, _ in self._statements)),
+                *(column for _, records in self._statements for column in zip(*records, strict=True)),
+            )
+            return
+        for statement, records in self._statements:
+            await driver.execute(statement, *zip(*records, strict=True))
 
 
-async def _insert(
-    driver: asyncpg.Connection, table: Any, statement: str, records: Sequence[tuple[Any, ...]]
-) -> None:
-    """Many rows go by COPY."""
-    if len(records) >= COPY_FROM:
-        await driver.copy_records_to_table(table.name, records=records, columns=table.columns.keys())
-    else:
-        await _write(driver, statement, records)
+@lru_cache(maxsize=256)
+def _together(statements: tuple[str, ...]) -> str:
+    """Several writes as one statement, their parameters numbered on: a round trip costs more than a row."""
+    parts, used = [], 0
+    for statement in statements:
+        numbers = [int(number) for number in _PARAMETER.findall(statement)]
+        parts.append(_PARAMETER.sub(lambda match, base=used: f"${int(match[1]) + base}", statement))  # type: ignore[misc]
+        used += max(numbers)
+    *others, last = parts
+    named = ", ".join(f"w{place} AS ({part})" for place, part in enumerate(others))
+    return f"WITH {named} {last}"
+
+
+_PARAMETER: Final = re.compile(r"\$(\d+)")
+
+
+def _memos(writes: Writes, loaded: Loaded, decision: Decision, memos: Mapping[PostingId, Memo]) -> None:
+    fresh = [(outcome, memos[outcome.id]) for outcome in decision.decided if outcome.id in memos]
+    writes.add(
+        _INSERT_MEMO,
+        [
+            (loaded.state.accounts[outcome.account].id, outcome.id.source, outcome.id.key, memo.salt, memo.text)
+            for outcome, memo in fresh
+        ],
+    )
 
 
 # -- the log
 
 
-async def _save_log(
-    driver: asyncpg.Connection, decision: Decision, lane_count: int, traces: Mapping[PostingId, str]
+async def _log(
+    driver: asyncpg.Connection, writes: Writes, decision: Decision, lane_count: int, traces: Mapping[PostingId, str]
 ) -> None:
     """Entries and refusals at the next places of their lanes, in the order in which they happened."""
     if not decision.log:
@@ -129,8 +179,8 @@ async def _save_log(
             entries.append(_entry_row(row, lane, position[lane], trace))
         else:
             refusals.append(_refusal_row(row, lane, position[lane], traces.get(row.posting.id)))
-    await _insert(driver, tables.entry, _INSERT_ENTRY, entries)
-    await _insert(driver, tables.refusal, _INSERT_REFUSAL, refusals)
+    writes.add(_INSERT_ENTRY, entries, into=tables.entry)
+    writes.add(_INSERT_REFUSAL, refusals, into=tables.refusal)
 
 
 def _entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
@@ -208,26 +258,38 @@ def _refusal_row(refusal: Refusal, lane: int, position: int, trace: str | None) 
 # -- the state
 
 
-async def _save_accounts(driver: asyncpg.Connection, loaded: Loaded, decision: Decision) -> None:
+def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     """Changed accounts, and new ones also when only a refusal or a parked posting names them."""
     accounts = loaded.state.accounts
     fresh = {outcome.account for outcome in decision.decided if accounts[outcome.account].fresh}
-    await _insert(
-        driver,
-        tables.account,
+    writes.add(
         _INSERT_ACCOUNT,
         [
             (account.id, *account.key, *_account_changes(loaded, account))
             for account in sorted((accounts[key] for key in fresh), key=_by_id)
         ],
+        into=tables.account,
     )
-    await _write(
-        driver,
+    changed = [account for account in sorted(decision.accounts, key=_by_id) if not account.fresh]
+    writes.add(
         _UPDATE_ACCOUNT,
+        [(account.id, *_account_changes(loaded, account)) for account in changed if account.id in loaded.whole],
+    )
+    writes.add(
+        _UPDATE_CREDITED,
         [
-            (account.id, *_account_changes(loaded, account))
-            for account in sorted(decision.accounts, key=_by_id)
-            if not account.fresh
+            (
+                account.id,
+                account.available,
+                account.pending,
+                account.earned,
+                account.seq,
+                account.hash,
+                account.last_at,
+                account.next_due_at,
+            )
+            for account in changed
+            if account.id not in loaded.whole
         ],
     )
 
@@ -255,25 +317,19 @@ def _account_changes(loaded: Loaded, account: Account) -> tuple[Any, ...]:
     )
 
 
-async def _save_outcomes(driver: asyncpg.Connection, loaded: Loaded, decision: Decision) -> None:
+def _outcomes(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     accounts = loaded.state.accounts
-    await _insert(
-        driver,
-        tables.posting,
+    writes.add(
         _INSERT_POSTING,
         [
             (*outcome.id, accounts[outcome.account].id, outcome.kind, outcome.content_hash, *_result(outcome))
             for outcome in decision.decided
         ],
+        into=tables.posting,
     )
-    await _write(driver, _UPDATE_POSTING, [(*outcome.id, *_result(outcome)) for outcome in decision.settled])
-    await _write(driver, _INSERT_PARKED, [_parked_row(loaded, parked) for parked in decision.parked])
-    if decision.unparked:
-        await driver.execute(
-            "DELETE FROM parked AS p USING unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"
-            " WHERE p.shop = k.shop AND p.source = k.source AND p.key = k.key",
-            *zip(*(parked.posting.id for parked in decision.unparked), strict=True),
-        )
+    writes.add(_UPDATE_POSTING, [(*outcome.id, *_result(outcome)) for outcome in decision.settled])
+    writes.add(_INSERT_PARKED, [_parked_row(loaded, parked) for parked in decision.parked])
+    writes.add(_DELETE_PARKED, [parked.posting.id for parked in decision.unparked])
 
 
 def _result(outcome: Outcome) -> tuple[Any, ...]:
@@ -299,10 +355,8 @@ def _parked_row(loaded: Loaded, parked: Parked) -> tuple[Any, ...]:
     )
 
 
-async def _save_lots(driver: asyncpg.Connection, decision: Decision) -> None:
-    await _insert(
-        driver,
-        tables.lot,
+def _lots(writes: Writes, decision: Decision) -> None:
+    writes.add(
         _INSERT_LOT,
         [
             (
@@ -324,9 +378,9 @@ async def _save_lots(driver: asyncpg.Connection, decision: Decision) -> None:
             for lot in decision.lots
             if lot.fresh
         ],
+        into=tables.lot,
     )
-    await _write(
-        driver,
+    writes.add(
         _UPDATE_LOT,
         [
             (lot.account.id, lot.number, lot.remaining, lot.pending, lot.ended, lot.taken_back)
@@ -336,9 +390,8 @@ async def _save_lots(driver: asyncpg.Connection, decision: Decision) -> None:
     )
 
 
-async def _save_holds(driver: asyncpg.Connection, decision: Decision) -> None:
-    await _write(
-        driver,
+def _holds(writes: Writes, decision: Decision) -> None:
+    writes.add(
         _INSERT_HOLD,
         [
             (
@@ -361,8 +414,7 @@ async def _save_holds(driver: asyncpg.Connection, decision: Decision) -> None:
             if hold.fresh
         ],
     )
-    await _write(
-        driver,
+    writes.add(
         _UPDATE_HOLD,
         [
             (hold.account.id, hold.hold, hold.state.value, hold.captured, hold.released, hold.expiring)
@@ -372,9 +424,8 @@ async def _save_holds(driver: asyncpg.Connection, decision: Decision) -> None:
     )
 
 
-async def _save_spends(driver: asyncpg.Connection, decision: Decision) -> None:
-    await _write(
-        driver,
+def _spends(writes: Writes, decision: Decision) -> None:
+    writes.add(
         _INSERT_SPEND,
         [
             (
@@ -397,8 +448,7 @@ async def _save_spends(driver: asyncpg.Connection, decision: Decision) -> None:
             if spend.fresh
         ],
     )
-    await _write(
-        driver,
+    writes.add(
         _UPDATE_SPEND,
         [
             (
@@ -417,9 +467,8 @@ async def _save_spends(driver: asyncpg.Connection, decision: Decision) -> None:
     )
 
 
-async def _save_shortfalls(driver: asyncpg.Connection, decision: Decision) -> None:
-    await _write(
-        driver,
+def _shortfalls(writes: Writes, decision: Decision) -> None:
+    writes.add(
         _INSERT_SHORTFALL,
         [
             (
@@ -442,8 +491,7 @@ async def _save_shortfalls(driver: asyncpg.Connection, decision: Decision) -> No
             if row.fresh
         ],
     )
-    await _write(
-        driver,
+    writes.add(
         _UPDATE_SHORTFALL,
         [
             (row.account.id, row.source, row.key, row.missed, row.held, row.owed, row.written_off)
