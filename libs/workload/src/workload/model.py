@@ -11,7 +11,7 @@ award. Every figure is worked out line by line as the documents say it, with no 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime, time
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
@@ -28,7 +28,7 @@ SHIPPING: Final = -1
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Rule = Mapping[str, Any]
-"""A rule as the file has it."""
+"""A rule as the file has it, its words turned into parts: `earn: 2 per 1.00` is `{"points": 2, "per": 100}`."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ class Shop:
     @classmethod
     def read(cls, file: Path) -> "Shop":
         """From a shop's YAML file."""
-        document = yaml.safe_load(file.read_text())
-        return cls(document["rules"], ZoneInfo(document["programme"]["zone"]), document.get("combine", "most_specific"))
+        document = yaml.load(file.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing but text
+        rules = {
+            rule_id: _parts({**document.get("defaults", {}), **rule}) for rule_id, rule in document["rules"].items()
+        }
+        return cls(rules, ZoneInfo(document["programme"]["zone"]), document.get("combine", "most_specific"))
 
     def kept(self, order: Order, *, first_order: bool) -> dict[str, int]:
         """Points that each rule's awards leave with the member in the end; rules that leave nothing are absent."""
@@ -136,7 +139,7 @@ class _Given:
         return Earned(ROUNDINGS[rule.get("rounding", "floor")](exact), weights)
 
     def _fixed(self, earn: Mapping[str, Any], factors: Mapping[int, Fraction]) -> Fraction:
-        points = Fraction(str(earn["points"]))
+        points = Fraction(earn["points"])
         if earn["each"] == "order":
             return points * next(iter(factors.values()))
         pieces = {place: self._order.lines[place].quantity for place in factors if place != SHIPPING}
@@ -170,7 +173,7 @@ class _Given:
     def _factor(self, promotions: Iterable[str]) -> Fraction:
         factor = Fraction(1)
         for promotion in promotions:
-            factor *= Fraction(str(self._shop.rules[promotion]["multiply"]["by"]))
+            factor *= Fraction(self._shop.rules[promotion]["multiply"]["by"])
         return factor
 
     def _holds(self, rule: Rule) -> bool:
@@ -187,7 +190,7 @@ class _Given:
             return False
         if when.get("channels") and order.channel not in when["channels"]:
             return False
-        if when.get("first_order") and not self._first_order:
+        if when.get("first_order") == "true" and not self._first_order:
             return False
         if "coupons" in when and not _coupons_fit(when["coupons"], order.coupons):
             return False
@@ -208,10 +211,8 @@ class _Given:
             points_paid=whoever_paid or "points_paid" in basis,
         )
 
-    def _instant(self, moment: str | date | datetime) -> datetime:
-        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        if not isinstance(parsed, datetime):
-            parsed = datetime.combine(parsed, time())
+    def _instant(self, moment: str) -> datetime:
+        parsed = datetime.fromisoformat(moment)
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=self._shop.zone)
 
 
@@ -347,8 +348,49 @@ ROUNDINGS: Final[Mapping[str, Callable[[Fraction], int]]] = {
 }
 
 
+def _parts(rule: Mapping[str, Any]) -> Rule:
+    """A rule's words as parts. All scalars of the file are text; amounts of money become cents."""
+    parts: dict[str, Any] = dict(rule)
+    if "earn" in rule:
+        parts["earn"] = _earning(rule["earn"])
+    if isinstance(rule.get("multiply"), str):
+        parts["multiply"] = {"by": rule["multiply"]}
+    if isinstance(rule.get("granted"), str):
+        parts["granted"] = {"on": rule["granted"].split()[-1]}
+    when = dict(rule.get("when", {}))
+    if "minimum" in when:
+        when["minimum"] = _cents(when["minimum"])
+    if "hours" in when:
+        when["hours"] = dict(zip(("from", "until"), when["hours"].split("-"), strict=True))
+    parts["when"] = when
+    for flag in ("stack", "exclusive"):
+        parts[flag] = rule.get(flag) == "true"
+    parts["priority"] = int(rule.get("priority", 0))
+    return parts
+
+
+def _earning(words: Any) -> dict[str, Any]:
+    """`2 per 1.00 in whole groups`, `5 per unit`, `50 per order`, or bands of `1 per 1.00 up to 5.00`."""
+    if isinstance(words, str):
+        points, _, rest = words.partition(" per ")
+        if rest in ("unit", "order"):
+            return {"points": points, "each": rest}
+        money, _, groups = rest.partition(" in ")
+        return {"points": points, "per": _cents(money), "whole_groups": groups == "whole groups"}
+    bands = []
+    for band in words["bands"]:
+        rate, _, upper = band.partition(" up to ")
+        points, _, money = rate.partition(" per ")
+        bands.append({"points": points, "per": _cents(money), "up_to": _cents(upper) if upper else None})
+    return {"bands": bands, "marginal": words.get("marginal") == "true"}
+
+
+def _cents(amount: str) -> int:
+    return int(Fraction(amount) * 100)
+
+
 def _per_money(earn: Mapping[str, Any], money: Sequence[int], factors: Mapping[int, Fraction]) -> Fraction:
-    points, per = Fraction(str(earn["points"])), earn["per"]
+    points, per = Fraction(earn["points"]), earn["per"]
     if not earn.get("whole_groups"):
         return sum((points * money[place] * factor / per for place, factor in factors.items()), Fraction(0))
     # Full groups of everything, and once more of the part that a promotion is on for what it adds.
@@ -369,7 +411,7 @@ def _in_bands(earn: Mapping[str, Any], money: Sequence[int], factors: Mapping[in
     points, below = Fraction(0), 0
     for band in earn["bands"]:
         upper = band.get("up_to")
-        rate = Fraction(str(band["points"])) / band["per"]
+        rate = Fraction(band["points"]) / band["per"]
         if earn.get("marginal"):
             inside = (amount if upper is None else min(amount, upper)) - below
             points += max(inside, 0) * rate
