@@ -1,385 +1,83 @@
 """The command line of the local system: `python -m local up`, and what belongs to it."""
 
 import argparse
-import asyncio
-import fcntl
-import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from collections.abc import Sequence
 
-import psutil
 from dotenv import dotenv_values
 
-from local import keys
-from local.paths import ROOT, SERVICES
+from local import commands
+from local.paths import ROOT
 from local.settings import LocalSettings
-from local.supervisor import Supervisor, state_file
-
-_HOLDERS_UNKNOWN: Final = "something that this user may not see"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run one command; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start everything and wait until it is ready")
-    commands.add_parser("down", help="stop everything")
-    commands.add_parser("status", help="what runs, where, and how it is")
-    logs = commands.add_parser("logs", help="follow the logs")
-    logs.add_argument("names", nargs="*", help="parts; all when none is named")
-    logs.add_argument("--no-follow", action="store_true", help="print the last lines and end")
-    commands.add_parser("clean", help="stop everything and remove what running made")
-    token = commands.add_parser("token", help="FOR DEVELOPMENT ONLY: sign a token with this machine's key")
-    token.add_argument("--shop", default="demo", help='a shop, or "*" for an internal service')
-    token.add_argument("--scope", default=None, help="scopes, separated by spaces; all when absent")
-    token.add_argument("--client", default="developer", help="who the token speaks for")
-    token.add_argument("--hours", type=float, default=24.0, help="until it ends")
-    commands.add_parser("engines", help="only PostgreSQL and Kafka, in the foreground, for test runs that share them")
-    tool = commands.add_parser("tool", help="one of Kafka's own tools on this broker: `tool ConsoleProducer --topic …`")
-    tool.add_argument("name", help="ConsoleProducer, ConsoleConsumer, TopicCommand, GetOffsetShell, …")
-    tool.add_argument("arguments", nargs=argparse.REMAINDER)
-    commands.add_parser("fetch", help="Kafka's jars, once; part of `make setup`")
-    commands.add_parser("environment", help="print each service's variables, to run one of them by hand")
-    supervise = commands.add_parser("supervise", help="what `up` leaves running")
-    supervise.add_argument("--engines-only", action="store_true")
-    prepare = commands.add_parser("prepare", help="databases, migrations and topics; part of `up`")
-    prepare.add_argument("--engines-only", action="store_true")
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     for name, value in dotenv_values(ROOT / ".env").items():
         os.environ.setdefault(name, value or "")  # the parts read their own variables from there too
     settings = LocalSettings()
     settings.var.mkdir(parents=True, exist_ok=True)
-    match chosen.command:
-        case "up":
-            return up(settings)
-        case "down":
-            return down(settings)
-        case "status":
-            return status(settings)
-        case "logs":
-            return logs_of(settings, chosen.names, follow=not chosen.no_follow)
-        case "clean":
-            return clean(settings)
-        case "token":
-            return token_for(settings, chosen.shop, chosen.scope, chosen.client, chosen.hours)
-        case "engines":
-            return engines(settings)
-        case "tool":
-            return kafka_tool(settings, chosen.name, chosen.arguments)
-        case "fetch":
-            # Imported here: most commands have nothing to fetch.
-            from local import kafka
-
-            kafka.fetch()
-            return 0
-        case "environment":
-            return environment(settings)
-        case "supervise":
-            with _only_one(settings):
-                keys.prepare(settings)
-                return Supervisor(settings).run(engines_only=chosen.engines_only)
-        case _:
-            asyncio.run(_prepare(settings, engines_only=chosen.engines_only))
-            return 0
+    status: int = chosen.run(settings, chosen)
+    return status
 
 
-def up(settings: LocalSettings) -> int:
-    """Start the system in the background and show how it goes; Ctrl-C takes back what was started."""
-    state = _state(settings)
-    if state and state["phase"] == "ready":
-        print("already up")
-        return status(settings)
-    if state is None and not _ports_free(settings):
-        return 1
-    started_at = time.monotonic()
-    settings.logs.mkdir(parents=True, exist_ok=True)
-    with (settings.logs / "supervisor.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local", "supervise"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=ROOT,
-        )
-    try:
-        return _follow_start(settings, process, started_at)
-    except KeyboardInterrupt:
-        print("\nstopping what was started …", flush=True)
-        _end(process)
-        state_file(settings).unlink(missing_ok=True)
-        print("nothing is left running")
-        return 130
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    added = parser.add_subparsers(dest="command", required=True)
 
+    up = added.add_parser("up", help="start everything and wait until it is ready")
+    up.set_defaults(run=lambda settings, _: commands.up(settings))
 
-def down(settings: LocalSettings) -> int:
-    """Stop the system in good order."""
-    state = _state(settings)
-    if state is None:
-        print("nothing is running")
-        return 0
-    supervisor = psutil.Process(state["pid"])
-    supervisor.send_signal(signal.SIGTERM)
-    try:
-        supervisor.wait(60)
-    except psutil.TimeoutExpired:
-        supervisor.kill()  # and the kernel ends the parts with it
-        supervisor.wait(5)
-    state_file(settings).unlink(missing_ok=True)
-    print("stopped")
-    return 0
+    down = added.add_parser("down", help="stop everything")
+    down.set_defaults(run=lambda settings, _: commands.down(settings))
 
+    status = added.add_parser("status", help="what runs, where, and how it is")
+    status.set_defaults(run=lambda settings, _: commands.status(settings))
 
-def status(settings: LocalSettings) -> int:
-    """Print every part; 0 when all are ready, 3 when not."""
-    state = _state(settings)
-    if state is None:
-        print("nothing is running; `make up` starts everything")
-        return 3
-    memory, ready = 0, state["phase"] == "ready"
-    print(f"{'part':<14}{'state':<10}{'pid':>8}  {'memory':>9}  {'restarts':>8}  where")
-    for name, part in state["parts"].items():
-        used = _memory(part["pid"])
-        memory += used
-        faults = _faults(part["where"], name) if part["ready"] else ["starting"]
-        how = "ready" if not faults else "starting" if not part["ready"] else "faulty"
-        ready = ready and how == "ready"
-        about = f"{used >> 20:>5} MiB  {part['restarts']:>8}  {part['where']}"
-        print(f"{name:<14}{how:<10}{part['pid'] or '-':>8}  {about}")
-        for fault in faults if how == "faulty" else ():
-            print(f"{'':<14}  {fault}")
-    memory += _memory(state["pid"])
-    print(f"{state['phase']}; {memory >> 20} MiB in all")
-    return 0 if ready else 3
-
-
-def logs_of(settings: LocalSettings, names: Sequence[str], *, follow: bool) -> int:
-    """Show the logs' last lines and, unless told otherwise, what is added to them."""
-    files = [settings.logs / f"{name}.log" for name in names] or sorted(settings.logs.glob("*.log"))
-    missing = [file.stem for file in files if not file.exists()]
-    if missing or not files:
-        print(f"no log of {', '.join(missing) or 'anything'}; parts: {', '.join(_logged(settings)) or 'none yet'}")
-        return 1
-    try:
-        return subprocess.run(
-            ["tail", "-n", "20", *(["-F"] if follow else []), *map(str, files)], check=False
-        ).returncode
-    except KeyboardInterrupt:
-        return 0
-
-
-def clean(settings: LocalSettings) -> int:
-    """Stop the system and remove its data, keys and logs; what was fetched stays."""
-    down(settings)
-    for left in settings.var.iterdir():
-        if left.name == "kafka" or left.name.startswith("setup"):
-            continue
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
-    print(f"removed data, keys and logs in {settings.var}; Kafka's jars are kept")
-    return 0
-
-
-def token_for(settings: LocalSettings, shop: str, scope: str | None, client: str, hours: float) -> int:
-    """Print a token, and on the other stream what it must not be used for."""
-    # Imported here: signing is needed by this command alone.
-    from local.tokens import ALL_SCOPES
-
-    print(
-        "*** FOR DEVELOPMENT ONLY: signed with a key that lies on this machine's disk. ***\n"
-        f"*** shop {shop}, client {client}, {hours:g} h, scopes: {scope or ALL_SCOPES} ***",
-        file=sys.stderr,
+    logs = added.add_parser("logs", help="follow the logs")
+    logs.add_argument("names", nargs="*", help="parts; all when none is named")
+    logs.add_argument("--no-follow", action="store_true", help="print the last lines and end")
+    logs.set_defaults(
+        run=lambda settings, chosen: commands.logs_of(settings, chosen.names, follow=not chosen.no_follow)
     )
-    issuer = keys.issuer(settings)
-    print(issuer.mint(scope or ALL_SCOPES, shop, client=client, lifetime_seconds=int(hours * 3600)))
-    return 0
 
+    clean = added.add_parser("clean", help="stop everything and remove what running made")
+    clean.set_defaults(run=lambda settings, _: commands.clean(settings))
 
-def engines(settings: LocalSettings) -> int:
-    """PostgreSQL and Kafka in the foreground until Ctrl-C, and the variables that make tests use them."""
-    if not _ports_free(settings, only=("POSTGRES", "KAFKA")):
-        return 1
-    # Imported here: it takes the whole system in, which most commands need not.
-    from local import system
+    token = added.add_parser("token", help="FOR DEVELOPMENT ONLY: sign a token with this machine's key")
+    token.add_argument("--shop", default="demo", help='a shop, or "*" for an internal service')
+    token.add_argument("--scope", default=None, help="scopes, separated by spaces; all when absent")
+    token.add_argument("--client", default="developer", help="who the token speaks for")
+    token.add_argument("--hours", type=float, default=24.0, help="until it ends")
+    token.set_defaults(
+        run=lambda settings, chosen: commands.token_for(
+            settings, chosen.shop, chosen.scope, chosen.client, chosen.hours
+        )
+    )
 
-    print(f"export TEST_POSTGRES_URL={system.postgres(settings).url}")
-    print(f"export TEST_KAFKA_BOOTSTRAP_SERVERS={system.kafka(settings).bootstrap_servers}", flush=True)
-    with _only_one(settings):
-        keys.prepare(settings)
-        return Supervisor(settings).run(engines_only=True)
+    tool = added.add_parser("tool", help="one of Kafka's own console tools, on this broker")
+    tool.add_argument("name", choices=commands.KAFKA_TOOLS, help="a script of Kafka's, less its `kafka-`")
+    tool.add_argument("arguments", nargs=argparse.REMAINDER)
+    tool.set_defaults(run=lambda settings, chosen: commands.kafka_tool(settings, chosen.name, chosen.arguments))
 
+    engines = added.add_parser("engines", help="only PostgreSQL and Kafka, in the foreground, for test runs to share")
+    engines.set_defaults(run=lambda settings, _: commands.engines(settings))
 
-def environment(settings: LocalSettings) -> int:
-    """Each service's variables as shell exports."""
-    # Imported here: it takes the whole system in, which most commands need not.
-    from local import system
+    environment = added.add_parser("environment", help="each service's variables, to run one of them by hand")
+    environment.set_defaults(run=lambda settings, _: commands.environment(settings))
 
-    for service in SERVICES:
-        for name, value in system.service_environment(settings, service).items():
-            print(f"export {name}={value}")
-    return 0
+    fetch = added.add_parser("fetch", help="Kafka's jars, once; part of `make setup`")
+    fetch.set_defaults(run=lambda *_: commands.fetch())
 
+    supervise = added.add_parser("supervise", help="what `up` leaves running")
+    supervise.set_defaults(run=lambda settings, _: commands.supervise(settings, engines_only=False))
 
-def kafka_tool(settings: LocalSettings, name: str, arguments: Sequence[str]) -> int:
-    """Run one of Kafka's own console tools, by the name of its class, on this machine's broker."""
-    # Imported here: it looks for the Java runtime.
-    from local import kafka, system
-
-    addressed = arguments if "--bootstrap-server" in arguments else [
-        "--bootstrap-server", system.kafka(settings).bootstrap_servers, *arguments
-    ]  # fmt: skip
-    return subprocess.run(kafka.tool(f"org.apache.kafka.tools.{name}", *addressed), check=False).returncode
-
-
-async def _prepare(settings: LocalSettings, *, engines_only: bool) -> None:
-    # Imported here: databases and topics are this one step's.
-    from local import databases, system, topics
-
-    if not engines_only:
-        admin_url = system.postgres(settings).url
-        password = keys.database_password(settings)
-        for service in SERVICES:
-            made = await databases.ensure(admin_url, service=service, password=password)
-            await databases.migrate(made, ROOT / "services" / service / "migrations")
-            print(f"{service}: database and schema are there", flush=True)
-    broker = system.kafka(settings)
-    deadline = time.monotonic() + settings.start_seconds
-    while not broker.ready() and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells of another process
-        await asyncio.sleep(0.05)
-    await topics.ensure(broker.bootstrap_servers)
-    print("topics are there", flush=True)
-
-
-def _follow_start(settings: LocalSettings, process: "subprocess.Popen[bytes]", started_at: float) -> int:
-    said = ""
-    while True:
-        state = _state(settings) or {}
-        failed = process.poll() is not None
-        phase, message = state.get("phase", "starting"), state.get("message", "")
-        if failed:
-            message = _last_message(settings)
-            print(f"the system did not come up: {message}", file=sys.stderr)
-            state_file(settings).unlink(missing_ok=True)
-            return 1
-        if message and message != said:
-            said = message
-            print(f"  {time.monotonic() - started_at:5.1f} s  {message}", flush=True)
-        if phase == "ready":
-            print(f"  {time.monotonic() - started_at:5.1f} s  ready: http://127.0.0.1:{settings.gateway_port}/docs")
-            return 0
-        time.sleep(0.1)
-
-
-def _last_message(settings: LocalSettings) -> str:
-    try:
-        return str(json.loads(state_file(settings).read_text())["message"])
-    except (OSError, ValueError, KeyError):
-        return f"see {settings.logs / 'supervisor.log'}"
-
-
-def _state(settings: LocalSettings) -> dict[str, Any] | None:
-    """What the supervisor says, if it lives."""
-    try:
-        state: dict[str, Any] = json.loads(state_file(settings).read_text())
-    except (OSError, ValueError):
-        return None
-    try:
-        alive = "supervise" in psutil.Process(state["pid"]).cmdline() or state["pid"] == os.getpid()
-    except psutil.NoSuchProcess:
-        return None
-    return state if alive else None
-
-
-def _ports_free(settings: LocalSettings, *, only: Sequence[str] = ()) -> bool:
-    taken = False
-    listening = {
-        connection.laddr.port: connection.pid
-        for connection in psutil.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    for name, port in settings.ports.items():
-        if only and not any(part in name for part in only):
-            continue
-        if port in listening:
-            taken = True
-            print(
-                f"port {port} ({name}) is taken by {_holder(listening[port])}: stop it, or choose another port, "
-                f"for example {name}={port + 10_000} here or in .env",
-                file=sys.stderr,
-            )
-    return not taken
-
-
-def _holder(pid: int | None) -> str:
-    if pid is None:
-        return _HOLDERS_UNKNOWN
-    try:
-        process = psutil.Process(pid)
-        return f"{process.name()} (process {pid}: {' '.join(process.cmdline())[:100]})"
-    except psutil.Error:
-        return _HOLDERS_UNKNOWN
-
-
-def _faults(where: str, name: str) -> list[str]:
-    """What a service says is wrong with it; engines and pages are well when they run."""
-    if name not in SERVICES:
-        return []
-    try:
-        with urlopen(f"{where}/ready", timeout=3) as response:  # noqa: S310 - an address of ours
-            answer = json.load(response)
-    except HTTPError as error:
-        answer = json.load(error)
-    except OSError as error:
-        return [f"does not answer: {error}"]
-    return [str(fault) for fault in answer.get("faults", ())]
-
-
-def _memory(pid: int | None) -> int:
-    if pid is None:
-        return 0
-    try:
-        process = psutil.Process(pid)
-        # Postgres' sessions share most of their memory: what is theirs alone is counted, and the shared part once.
-        family = [process, *process.children(recursive=True)] if process.name() == "postgres" else [process]
-        return sum(member.memory_full_info().pss for member in family)
-    except psutil.Error:
-        return 0
-
-
-def _logged(settings: LocalSettings) -> list[str]:
-    return sorted(file.stem for file in settings.logs.glob("*.log"))
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def _only_one(settings: LocalSettings) -> Iterator[None]:
-    file = Path(settings.var / "supervisor.lock")
-    with file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit("another system runs in this folder already; `make down` stops it")
-        yield
+    prepare = added.add_parser("prepare", help="databases, migrations and topics; part of `up`")
+    prepare.add_argument("--engines-only", action="store_true")
+    prepare.set_defaults(run=lambda settings, chosen: commands.prepare(settings, engines_only=chosen.engines_only))
+    return parser
 
 
 if __name__ == "__main__":

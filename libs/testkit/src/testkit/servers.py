@@ -69,7 +69,7 @@ def _running(command: child.Command, ready: Callable[[], bool], folder: Path) ->
     with log.open("wb") as output:
         process = child.spawn(command, log=output)
     try:
-        child.wait_ready(process, ready, what=command.name, timeout_seconds=60, log=log)
+        child.wait_ready(process, ready, what=command.name, timeout_seconds=150, log=log)
         yield
     finally:
         child.stop(process, stop_signal=command.stop_signal, timeout_seconds=10)

@@ -21,7 +21,7 @@ from local.supervisor import state_file
 from testkit.tokens import Tokens
 from testkit.waiting import wait_until
 
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 180.0
 _OWN_VARIABLES: Final = (PREFIX, "GATEWAY_", "MAILBOX_", *(f"{service.upper()}_" for service in SERVICES))
 
 
@@ -111,6 +111,7 @@ async def running_system(folder: Path, environment: Mapping[str, str] | None = N
     """
     settings = _settings(folder)
     told = {f"{PREFIX}VAR": str(folder), **{name: str(port) for name, port in settings.ports.items()}}
+    told[f"{PREFIX}START_SECONDS"] = str(START_SECONDS)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     command = child.Command(
         name="supervisor",
