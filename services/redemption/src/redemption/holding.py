@@ -119,6 +119,7 @@ def answer_of(seen: Seen) -> CheckoutAnswer:
             "shortfall": usage.shortfall,
             "difference": usage.difference,
             "late": checkout.is_late,
+            "refusal": checkout.problem.get("code") if checkout.problem else None,
             "created_at": checkout.created_at,
             "changed_at": checkout.changed_at,
         }

@@ -22,6 +22,8 @@ STATE_OF: Final[Mapping[str, State]] = {
 """The ledger's words for a hold, in ours."""
 
 ALREADY_THERE: Final = frozenset({200, 201})
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,9 @@ class LedgerClient:
     async def balance(self, shop: str, member: str) -> Balance:
         """What a member may use now."""
         answer = await self._call("GET", f"/v1/shops/{_part(shop)}/members/{_part(member)}/balances")
-        if answer.status_code == 404:
+        if answer.status == NOT_FOUND:
             return Balance(available=0)  # the ledger has not heard of the shop yet, so nobody has points there
-        balances = answer.json()["balances"]
+        balances = answer.body["balances"]
         return Balance(available=sum(balance["available"] for balance in balances if balance["asset"] == "points"))
 
     async def hold(self, checkout: Checkout) -> HoldAnswer:
@@ -67,9 +69,9 @@ class LedgerClient:
                 "expires_at": checkout.expires_at.isoformat(),
             },
         )
-        if answer.status_code in ALREADY_THERE:
-            return HoldAnswer(STATE_OF[answer.json()["state"]])
-        return HoldAnswer(State.REFUSED, answer.json())
+        if answer.status in ALREADY_THERE:
+            return HoldAnswer(STATE_OF[answer.body["state"]])
+        return HoldAnswer(State.REFUSED, answer.body)
 
     async def release(self, checkout: Checkout) -> HoldAnswer:
         """Free the checkout's points. A hold that has ended already is an answer, not a fault."""
@@ -79,24 +81,29 @@ class LedgerClient:
             key=f"{checkout.hold}/release",
             json={},
         )
-        body = answer.json()
-        if answer.status_code in ALREADY_THERE or body.get("code") == "hold_not_open":
-            return HoldAnswer(STATE_OF.get(body.get("state"), State.RELEASED))
-        return HoldAnswer(State.RELEASED, body)  # the ledger knows no such hold: nothing is reserved
+        if answer.status in ALREADY_THERE or answer.body.get("code") == "hold_not_open":
+            return HoldAnswer(STATE_OF.get(answer.body.get("state", ""), State.RELEASED))
+        return HoldAnswer(State.RELEASED, answer.body)  # the ledger knows no such hold: nothing is reserved
 
-    async def _call(self, method: str, path: str, *, key: str | None = None, json: Any = None) -> Any:
+    async def _call(self, method: str, path: str, *, key: str | None = None, json: Any = None) -> "_Answer":
+        """The ledger's answer, a refusal with a code of its own included; anything else is no answer."""
         headers = {"Idempotency-Key": key} if key else None
         try:
             answer = await self._client.call(method, path, json=json, headers=headers)
-        except Unreachable as error:
+            body = answer.json()
+        except (Unreachable, ValueError) as error:
             structlog.get_logger().warning("ledger_unavailable", error=str(error))
             raise LedgerUnavailable from error
-        if answer.status_code in (403, 405, 422):  # our own fault, not the member's: the token or the contract
-            structlog.get_logger().error(
-                "ledger_refuses_us", path=path, status=answer.status_code, body=answer.text[:500]
-            )
+        if answer.status_code == FORBIDDEN or not isinstance(body, dict):
+            structlog.get_logger().error("ledger_refuses_our_token", path=path, status=answer.status_code)
             raise LedgerUnavailable
-        return answer
+        return _Answer(answer.status_code, body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: dict[str, Any]
 
 
 def _part(value: str) -> str:

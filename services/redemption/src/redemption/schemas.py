@@ -336,6 +336,7 @@ class CheckoutAnswer(Answered):
     shortfall: int = Field(description="Points of a late payment that were not there any more.")
     difference: int = Field(description="Points of the order's tender beyond the hold, or below it.")
     late: bool = Field(description="The order was paid after the hold had ended.")
+    refusal: str | None = Field(description="The code with which the ledger refused the hold, where it did.")
     created_at: datetime
     changed_at: datetime
 

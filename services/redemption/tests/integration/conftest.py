@@ -85,6 +85,8 @@ class FakeLedger:
 
     def _place(self, request: Request, body: Any) -> JSONResponse:
         available = self.available.get(body["member"], 0)
+        if datetime.fromisoformat(body["expires_at"]) <= datetime.now(UTC):
+            return JSONResponse({"code": "dates_out_of_order"}, 422)
         if body["amount"] > available:
             facts = {"code": "insufficient_points", "available": available, "asked": body["amount"]}
             return JSONResponse(facts, 409)

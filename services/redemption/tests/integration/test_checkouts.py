@@ -253,6 +253,22 @@ async def test_a_job_finishes_holds_that_a_crash_left(counter: Counter) -> None:
     assert (again.status_code, again.json()["state"]) == (201, "held")
 
 
+async def test_a_hold_that_could_not_be_placed_within_its_time_is_over(counter: Counter) -> None:
+    """And stands in nobody's way: neither of other checkouts that the job finishes, nor of the same one again."""
+    counter.ledger.loses_answers = True
+    await counter.hold("c-1", points=120, key="k-1")
+    await counter.hold("c-2", points=70, key="k-2")
+    counter.ledger.answers.clear()  # as if the ledger had never heard of them
+    counter.ledger.holds.clear()
+    counter.ledger.loses_answers = False
+    await counter.query("UPDATE checkout SET expires_at = created_at WHERE checkout = 'c-1'")
+    await finish(counter)
+    state = await counter.state("c-1")
+    assert (state["state"], state["refusal"]) == ("refused", "dates_out_of_order")
+    assert (await counter.state("c-2"))["state"] == "held"
+    assert (await counter.hold("c-1", points=60)).status_code == 201
+
+
 async def test_a_job_finishes_releases_that_a_crash_left(counter: Counter) -> None:
     await counter.hold(points=120)
     counter.ledger.loses_answers = True
