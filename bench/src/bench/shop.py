@@ -1,13 +1,13 @@
 """The shop that is measured: programme and rules from the one committed file, as a merchant would apply it."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
-import yaml
 
 from local.paths import ROOT
 from testkit import wait_until
@@ -20,14 +20,9 @@ DEMO: Final = ROOT / "demo" / "src" / "demo" / "shop.yaml"
 """Rules of every kind; what chaos is told with, and what the slow model reads."""
 
 
-async def open_shop(system: System, shop: str, rules: Path = WORKLOAD, **programme: str) -> None:
+async def open_shop(system: System, shop: str, rules: Path = WORKLOAD, *, hold_minutes: int = 30) -> None:
     """Apply a file for a shop and wait until every service knows it."""
-    document = await asyncio.to_thread(_read, rules)
-    document["shop"] = shop
-    document["programme"].update(programme)
-    file = system.settings.var / f"{shop}.yaml"
-    file.write_text(yaml.safe_dump(document, sort_keys=False))
-    await asyncio.to_thread(_apply, system, file)
+    await asyncio.to_thread(_apply, system, shop, rules, hold_minutes)
     headers = system.tokens.headers()
     async with httpx.AsyncClient(base_url=system.gateway_url, headers=headers, timeout=20) as http:
 
@@ -40,16 +35,17 @@ async def open_shop(system: System, shop: str, rules: Path = WORKLOAD, **program
         await wait_until(known, timeout_seconds=30, what=f"every service to know {shop}")
 
 
-def _read(file: Path) -> Any:
-    """All scalars stay text, as the file has them."""
-    return yaml.load(file.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing but text
-
-
-def _apply(system: System, file: Path) -> None:
+def _apply(system: System, shop: str, rules: Path, hold_minutes: int) -> None:
     """`python -m rules apply`, as the README says it."""
-    token_file = system.settings.var / "bench.token"
+    file, token_file = system.settings.var / f"{shop}.yaml", system.settings.var / "bench.token"
+    file.write_text(re.sub(r"hold_minutes: \d+", f"hold_minutes: {hold_minutes}", rules.read_text()))
     token_file.write_text(system.tokens.mint())
-    command = ["-m", "rules", "--url", system.gateway_url, "--token-file", str(token_file), "apply", str(file)]
-    run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    options = ["--url", system.gateway_url, "--token-file", str(token_file)]
+    run = subprocess.run(
+        [sys.executable, "-m", "rules", *options, "apply", str(file), "--shop", shop],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if run.returncode != 0:
         raise RuntimeError(f"the shop's file could not be applied: {run.stdout}{run.stderr}")

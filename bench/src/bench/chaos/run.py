@@ -22,7 +22,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
     with tempfile.TemporaryDirectory(prefix="accrual-chaos-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240 - one call before anything runs
         async with running_system(Path(folder), {**sessions, "GATEWAY_REQUESTS_PER_SECOND": "1000000"}) as system:
-            await open_shop(system, SHOP, DEMO, hold_minutes="1")
+            await open_shop(system, SHOP, DEMO, hold_minutes=1)
             story = Story(system, workload.load(), seed)
             await story.prepare()
             replicas = [Replica(system, service) for service in REPLICATED]

@@ -104,8 +104,8 @@ async def _points_of_orders(system: System, story: Story, verdict: Verdict) -> N
     found: dict[str, dict[str, int]] = defaultdict(dict)
     async with _database(system, "ledger") as database:
         rows = await database.fetch(
-            'SELECT l."order", e.cause, sum(l.amount - l.taken_back)::bigint AS kept FROM lot AS l'
-            " JOIN account AS a ON a.account_id = l.account_id"
+            'SELECT l."order", e.cause::text, sum(l.amount - l.taken_back)::bigint AS kept FROM lot AS l'
+            " JOIN account AS a ON a.id = l.account_id"
             " JOIN entry AS e ON e.account_id = l.account_id AND e.seq = l.number"
             " WHERE a.shop = $1 AND l.kind = 'award' GROUP BY 1, 2",
             SHOP,
@@ -127,7 +127,7 @@ async def _spends(system: System, story: Story, verdict: Verdict) -> None:
     async with _database(system, "ledger") as database:
         rows = await database.fetch(
             "SELECT s.checkout, s.generation, s.amount, s.given_back FROM spend AS s"
-            " JOIN account AS a USING (account_id) WHERE a.shop = $1",
+            " JOIN account AS a ON a.id = s.account_id WHERE a.shop = $1",
             SHOP,
         )
     found = {(row["checkout"], row["generation"]): (row["amount"], row["given_back"]) for row in rows}
