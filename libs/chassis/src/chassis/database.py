@@ -90,6 +90,8 @@ class Database:
                     "lock_timeout": _ms(settings.lock_timeout_seconds),
                     "idle_in_transaction_session_timeout": _ms(settings.transaction_timeout_seconds),
                     "transaction_timeout": _ms(settings.transaction_timeout_seconds),
+                    # A killed process must not keep its locks until a statement of its own ends.
+                    "client_connection_check_interval": "1000",
                     **_HOT_PLANS,
                 },
             },

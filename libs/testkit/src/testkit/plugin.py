@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 
 from local import databases
 from local import topics as topic_setup
@@ -18,6 +19,13 @@ from testkit.system import System, running_system
 from testkit.tokens import Tokens
 
 _PASSWORD = "test"
+
+
+def pytest_configure() -> None:
+    """Plain tracebacks in logs: the default ones show every variable, which takes seconds for each."""
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, plain])
+
 
 ServiceDatabases = Callable[[str], Awaitable[ServiceDatabase]]
 

@@ -1,23 +1,40 @@
 """A small service that the chassis runs in these tests: each activity becomes one row and one posting."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import asyncpg
+import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
 
-from chassis import Consumer, Outcome, Poison, Runtime, Service, ServiceSettings, Transaction
+from chassis import Consumer, Outcome, Poison, Runtime, Service, ServiceSettings, Transaction, run
 from chassis.messages import Received
 from contracts import encode, topics
 from contracts.activities import ActivityRecorded
 from contracts.postings import Award, PostingRequested
 from local.paths import ROOT
+from testkit.waiting import wait_until
 
 MIGRATIONS = ROOT / "libs/chassis/tests/migrations"
+
+
+HELD = 4242
+"""An advisory lock: while a test holds it, activities of the kind `held` stay in the middle of their transaction."""
+
+
+class ProbeSettings(ServiceSettings):
+    """The probe as a process of its own reads them from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="PROBE_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,8 @@ async def record(tx: Transaction, commands: Sequence[Record]) -> Outcome:
     fresh = {row["activity"] for row in new}
     if any(c.kind == "bug" for c in commands):
         raise ZeroDivisionError("a bug")
+    if any(c.kind == "held" for c in commands):
+        await tx.driver.execute("SELECT pg_advisory_xact_lock_shared($1)", HELD)  # until the test lets go of it
     if any(c.kind == "bad-data" for c in commands):
         await tx.driver.execute("SELECT 1 / 0")
     first = {f"{c.shop}/{c.activity}": c for c in reversed(commands)}
@@ -90,6 +109,38 @@ class Probe:
             ],
             **changes,
         )
+
+    def environment(self, **changes: Any) -> dict[str, str]:
+        """The settings as a process of its own reads them, with changes by their field's name."""
+        fields = {**self.settings.model_dump(), **changes}
+        shown = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in fields.items()
+            if value is not None
+        }
+        return {f"PROBE_{name.upper()}": value for name, value in shown.items()}
+
+    @asynccontextmanager
+    async def process(self, mode: str = "worker", **changes: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The service as a process of its own, that can be killed and frozen."""
+        environment = {**os.environ, **self.environment(**changes)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "testkit.probe", mode, env=environment, stdin=asyncio.subprocess.DEVNULL
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    @asynccontextmanager
+    async def serving(self, mode: str = "api", **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """The service in this process, and a client of its HTTP face."""
+        address = f"http://127.0.0.1:{self.settings.http_port}"
+        async with self.running(mode, **changes), httpx.AsyncClient(base_url=address, timeout=20) as client:
+            await wait_until(partial(_answers, client), what="the probe to listen")
+            yield client
 
     @asynccontextmanager
     async def running(self, mode: str = "worker", **changes: Any) -> AsyncIterator[Runtime]:
@@ -150,10 +201,15 @@ class Probe:
 
     async def postings(self, count: int) -> list[Any]:
         """The first `count` records on the topic `postings`; those of one key in their order."""
+        return await self.records(topics.POSTINGS.name, count)
+
+    async def records(self, topic: str, count: int) -> list[Any]:
+        """The first `count` records of a topic; those of one key in their order."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest")
         await consumer.start()
         try:
-            consumer.assign([TopicPartition(topics.POSTINGS.name, n) for n in range(topics.POSTINGS.partitions)])
+            partitions = next(known.partitions for known in topics.ALL if known.name == topic)
+            consumer.assign([TopicPartition(topic, number) for number in range(partitions)])
             records: list[Any] = []
             async with asyncio.timeout(20):
                 while len(records) < count:
@@ -164,8 +220,24 @@ class Probe:
             await consumer.stop()
 
 
+async def _answers(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).is_success
+    except httpx.TransportError:
+        return False
+
+
 def activity(number: int, *, shop: str = "corner", member: str = "m-1", kind: str = "check-in") -> ActivityRecorded:
     """The activity of that number."""
     return ActivityRecorded(
         shop=shop, member=member, activity=f"a-{number}", kind=kind, at=datetime(2026, 3, 2, tzinfo=UTC)
     )
+
+
+def _build() -> Service:
+    settings = ProbeSettings()
+    return Probe(settings.database_url.get_secret_value(), settings.kafka_bootstrap_servers, settings).service()
+
+
+if __name__ == "__main__":
+    run(_build)

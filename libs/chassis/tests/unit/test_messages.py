@@ -1,0 +1,126 @@
+"""Messages: what a record becomes, whatever it holds."""
+
+from typing import Any
+
+import pytest
+
+from chassis import Consumer, Outcome, Poison
+from chassis.messages import Raw, Received, headers_from_json, headers_to_json, read
+from contracts import encode, topics
+from contracts.activities import ActivityRecorded
+from contracts.ledger import PointsChanged
+
+EVENT = ActivityRecorded.example()
+KEY = EVENT.key.encode()
+
+
+async def _nothing(tx: Any, commands: Any) -> Outcome:
+    return Outcome()
+
+
+def _keep(event: ActivityRecorded, received: Received) -> tuple[ActivityRecorded, Received]:
+    return event, received
+
+
+CONSUMER = Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: _keep}, _nothing)
+
+
+def _raw(value: bytes | None = None, *, key: bytes | None = KEY, **headers: bytes) -> Raw:
+    return Raw("activities", 3, 17, key, tuple({"ce_type": b"activity-recorded", **headers}.items()), value)
+
+
+def test_a_record_becomes_its_command_with_what_is_known_of_it() -> None:
+    message = read(
+        CONSUMER, _raw(encode(EVENT), ce_id=b"e-1", ce_source=b"/shop", ce_lane=b"4", ce_position=b"99"), "t"
+    )
+    event, received = message.command
+    assert event == EVENT
+    assert (message.shop, message.dead) == (EVENT.shop, None)
+    assert (received.event_id, received.source, received.type) == ("e-1", "/shop", "activity-recorded")
+    assert (received.lane, received.position, received.traceparent) == (4, 99, "t")
+
+
+@pytest.mark.parametrize("position", [b"", b"-1", b"1.5", b"x", b"9" * 5_000, "\u0663".encode(), b"\xff"])
+def test_a_position_that_is_no_number_of_ours_is_not_taken(position: bytes) -> None:
+    message = read(CONSUMER, _raw(encode(EVENT), ce_position=position), None)
+    assert message.command[1].position is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (_raw(None), "malformed"),
+        (_raw(b"{"), "malformed"),
+        (Raw("activities", 0, 0, KEY, (), encode(EVENT)), "type_missing"),
+        (Raw("activities", 0, 0, KEY, (("ce_type", b"\xff"),), encode(EVENT)), "type_missing"),
+        (Raw("activities", 0, 0, KEY, (("ce_type", b"order-paid"),), encode(EVENT)), "type_unknown"),
+        (_raw(encode(EVENT), key=b"other/m-2417"), "wrong_shop"),
+        (_raw(encode(EVENT), key=b"\xff\x00"), "wrong_shop"),
+    ],
+)
+def test_what_can_never_work_is_dead_and_says_why(raw: Raw, code: str) -> None:
+    message = read(CONSUMER, raw, None)
+    assert message.dead is not None
+    assert (message.dead.code, message.command) == (code, None)
+
+
+def test_a_dead_message_is_its_keys_shops() -> None:
+    assert read(CONSUMER, _raw(b"{", key=b"corner/m-1"), None).shop == "corner"
+    assert read(CONSUMER, _raw(b"{", key=b"corner"), None).shop == "corner"
+    for key in (None, b"", b"\x00\xff", b"a b/m-1", b"x" * 65):
+        assert read(CONSUMER, _raw(b"{", key=key), None).shop == ""
+
+
+def test_a_message_without_a_key_is_taken_by_its_body() -> None:
+    assert read(CONSUMER, _raw(encode(EVENT), key=None), None).shop == EVENT.shop
+
+
+def test_what_nobody_here_wants_is_passed_over() -> None:
+    nobody = Consumer("activities", topics.ACTIVITIES, {}, _nothing)
+    asks_nothing = Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: lambda e, r: None}, _nothing)
+    for consumer in (nobody, asks_nothing):
+        assert not read(consumer, _raw(encode(EVENT)), None).wanted
+
+
+def test_a_consumer_may_pass_records_over_before_their_bytes_are_read() -> None:
+    holds = Consumer(
+        "ledger",
+        topics.LEDGER,
+        {PointsChanged: _keep},
+        _nothing,
+        wants=lambda raw: raw.header("ce_subject") == "hold",
+    )
+    award = Raw("ledger", 0, 0, KEY, (("ce_type", b"points-changed"), ("ce_subject", b"award")), b"not even JSON")
+    hold = Raw("ledger", 0, 1, KEY, (("ce_type", b"points-changed"), ("ce_subject", b"hold")), b"not even JSON")
+    assert not read(holds, award, None).wanted
+    assert read(holds, hold, None).dead is not None
+
+
+def test_a_mapping_can_refuse_a_message() -> None:
+    def refuse(event: ActivityRecorded, received: Received) -> None:
+        raise Poison("unheard_of", "no such thing")
+
+    message = read(
+        Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: refuse}, _nothing), _raw(encode(EVENT)), None
+    )
+    assert message.dead is not None
+    assert message.dead.code == "unheard_of"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        (b"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", False),
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\x00", False),
+        (b"x" * 100_000, False),
+        (b"\xff", False),
+    ],
+)
+def test_only_a_trace_context_that_is_one_is_stored_and_sent_on(given: bytes, taken: bool) -> None:
+    assert _raw(b"", traceparent=given).traceparent == (given.decode() if taken else None)
+
+
+def test_stored_headers_come_back_as_they_were() -> None:
+    headers = (("a", b"\x00\xff\n"), ("a", b""), ("ü", "ü".encode()))
+    assert headers_from_json(headers_to_json(headers)) == headers
