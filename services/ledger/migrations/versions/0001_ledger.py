@@ -1,4 +1,4 @@
-"""The ledger's tables: what is true now (account, lot, hold, spend, shortfall) and what happened (entry, refusal, posting)."""
+"""The ledger's tables: what is true now (account, lot, hold, …) and what happened (entry, refusal, posting)."""
 
 from alembic import op
 

@@ -92,9 +92,7 @@ class Desk:
     async def post(self, asked: Sequence[Asked]) -> Sequence[Settled]:
         """Settle postings of one call: a few join the group commit, many are a transaction of their own."""
         if len(asked) > POSTINGS_TOGETHER:
-            settled: Sequence[Settled] = await self._database.execute(
-                usecases.post, asked, lane_key=usecases.lane_key
-            )
+            settled: Sequence[Settled] = await self._database.execute(usecases.post, asked, lane_key=usecases.lane_key)
             return settled
         grouped: list[Settled] = list(await asyncio.gather(*(self.group.submit(one) for one in asked)))
         return grouped
@@ -131,9 +129,7 @@ def _idempotency_key(request: Request) -> str:
     try:
         return _KEY.validate_python(key_of(request))
     except ValueError as error:
-        raise Problem(
-            400, "idempotency_key_invalid", "1 to 255 of the characters A-Z a-z 0-9 . _ : / -"
-        ) from error
+        raise Problem(400, "idempotency_key_invalid", "1 to 255 of the characters A-Z a-z 0-9 . _ : / -") from error
 
 
 def _asked(effect: Any, **shared: Any) -> Asked:
@@ -225,9 +221,7 @@ async def place_hold(request: Request) -> Response:
     """Reserve points of a member for a checkout, until it is captured, released or over."""
     desk, caller, shop = await _at_desk(request, "holds:write")
     body = await body_of(request, schemas.AskedHold)
-    effect = Hold.model_construct(
-        hold=body.hold, amount=body.amount, at_most=body.at_most, expires_at=body.expires_at
-    )
+    effect = Hold.model_construct(hold=body.hold, amount=body.amount, at_most=body.at_most, expires_at=body.expires_at)
     asked = _asked(
         effect,
         shop=shop,
@@ -434,7 +428,7 @@ def _balance(standing: Standing) -> dict[str, Any]:
     gives=schemas.Statement,
 )
 async def list_entries(request: Request) -> Response:
-    """A member's statement, newest first: every movement with its cause and the balance before and after, every refusal."""
+    """A member's statement, newest first: movements with cause and the balance before and after, and refusals."""
     desk, _, shop = await _at_desk(request, "ledger:read")
     key = AccountKey(shop, part_of(request, "member", _MEMBER), query_of(request, "asset", _ASSET, "points"))
     limit: int = query_of(request, "limit", _LIMIT, DEFAULT_PAGE)
@@ -559,7 +553,7 @@ CHECKED_TOGETHER: Final = 1_000
     gives=schemas.CheckedLedger,
 )
 async def check_ledger(request: Request) -> Response:
-    """Prove a shop's books now: all accounts sum to zero, stored balances are the replayed ones, no entry is missing."""
+    """Prove a shop's books now: all accounts sum to zero, stored balances are the replayed ones, no entry lacks."""
     desk, _, shop = await _at_desk(request, "operations")
     chains: bool = query_of(request, "chains", _FLAG, default=False)
     found = checking.Findings()
@@ -592,5 +586,3 @@ async def check_ledger(request: Request) -> Response:
 
 def _json(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(encode_json(body), status, headers=dict(headers or {}), media_type="application/json")
-
-

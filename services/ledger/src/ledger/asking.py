@@ -66,7 +66,9 @@ _CAUSE_FIELDS: Final = tuple(Cause.model_fields)
 @lru_cache(maxsize=4096)
 def _text(values: tuple[Any, ...]) -> str:
     """Few rules and versions cause thousands of postings."""
-    present = {name: value for name, value in zip(_CAUSE_FIELDS, values, strict=True) if value is not None and value != ()}
+    present = {
+        name: value for name, value in zip(_CAUSE_FIELDS, values, strict=True) if value is not None and value != ()
+    }
     return msgspec.json.encode(dict(sorted(present.items()))).decode()
 
 

@@ -111,7 +111,10 @@ async def body_of(request: Request, model: type[Model]) -> Model:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
         raise RequestValidationError(
-            [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False, include_context=False)]
+            [
+                {**fault, "loc": ("body", *fault["loc"])}
+                for fault in error.errors(include_url=False, include_context=False)
+            ]
         ) from error
 
 

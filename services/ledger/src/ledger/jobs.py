@@ -24,7 +24,9 @@ REPORTED: Final = 100
 def jobs(settings: LedgerSettings) -> list[Job]:
     """All of them."""
     return [
-        Job("due", settings.due_every_seconds, lambda database, stop: apply_due(database, stop, settings.due_batch_size)),
+        Job(
+            "due", settings.due_every_seconds, lambda database, stop: apply_due(database, stop, settings.due_batch_size)
+        ),
         Job("fold-sums", settings.fold_every_seconds, fold_sums),
         Job(
             "parked",
@@ -78,7 +80,9 @@ async def look_at_parked(database: Database, alarm_seconds: float) -> None:
         async with database.begin(await database.lanes_of([lane_key])) as tx:
             settled = await usecases.offer_again(tx, row["account_id"], (row["shop"], row["source"], row["key"]))
         if not settled:
-            log.warning("posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"])
+            log.warning(
+                "posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"]
+            )
 
 
 class Checker:

@@ -5,20 +5,24 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 SUM_OF_ACCOUNTS: Final = Gauge(
-    "accrual_ledger_sum_of_accounts", "All members' buckets and all system accounts together; anything but 0 is an alarm."
+    "accrual_ledger_sum_of_accounts",
+    "All members' buckets and all system accounts together; anything but 0 is an alarm.",
 )
 REPLAY_MISMATCHES: Final = Gauge(
     "accrual_ledger_replay_mismatches", "Accounts whose stored balances are not the sums of their entries; must be 0."
 )
 SEQ_GAPS: Final = Gauge("accrual_ledger_seq_gaps", "Accounts with a missing entry; must be 0.")
 BOOK_MISMATCHES: Final = Gauge(
-    "accrual_ledger_book_mismatches", "Accounts whose lots, holds or shortfalls do not add up to their buckets; must be 0."
+    "accrual_ledger_book_mismatches",
+    "Accounts whose lots, holds or shortfalls do not add up to their buckets; must be 0.",
 )
 CHAIN_BREAKS: Final = Gauge("accrual_ledger_chain_breaks", "Accounts whose hash chain is broken; must be 0.")
 SYSTEM_POINTS: Final = Gauge("accrual_ledger_system_points", "Points on a system account, over all shops.", ["account"])
 PARKED: Final = Gauge("accrual_ledger_parked", "Postings that wait for their award or spend.")
 PARKED_AGE: Final = Gauge("accrual_ledger_parked_age_seconds", "Age of the oldest posting that waits.")
-OVERDUE: Final = Gauge("accrual_ledger_overdue_accounts", "Accounts found with something due in the last run of the job.")
+OVERDUE: Final = Gauge(
+    "accrual_ledger_overdue_accounts", "Accounts found with something due in the last run of the job."
+)
 POSTINGS: Final = Counter("accrual_ledger_postings_total", "Postings by kind and result.", ["kind", "result"])
 SHORT_SPENDS: Final = Counter(
     "accrual_ledger_short_spends_total", "Paid orders whose points were not all there any more: written off or owed."

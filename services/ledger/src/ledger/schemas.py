@@ -36,7 +36,9 @@ class Answered(BaseModel):
 class AskedPosting(Asked):
     """One posting asked for; `key` names it for ever, per shop and client."""
 
-    key: PostingKey = Field(description="Asking again with the same content gives the first answer; other content: 409.")
+    key: PostingKey = Field(
+        description="Asking again with the same content gives the first answer; other content: 409."
+    )
     member: MemberId
     asset: Asset = "points"
     order: OpaqueId | None = None
@@ -120,8 +122,8 @@ class SettledPosting(Answered):
 
     key: str
     outcome: Literal["posted", "unchanged", "parked", "refused", "conflict"] = Field(
-        description="unchanged: there was nothing (more) to move. parked: waits for its cause. conflict: the key was used"
-        " for other content before."
+        description="unchanged: there was nothing (more) to move. parked: waits for its cause. conflict: the key was"
+        " used for other content before."
     )
     repeated: bool = Field(description="Asked before; this is the first answer again.")
     entries: list[Posted]

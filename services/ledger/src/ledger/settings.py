@@ -15,8 +15,8 @@ class LedgerSettings(ServiceSettings):
     due_every_seconds: float = Field(
         default=5,
         gt=0,
-        description="How often untouched accounts are brought up to date. Balances are right without it: it only decides"
-        " how late an expiry is told to others.",
+        description="How often untouched accounts are brought up to date. Balances are right without it: it only"
+        " decides how late an expiry is told to others.",
     )
     due_batch_size: int = Field(
         default=500, ge=1, description="Accounts of one lane brought up to date per transaction; well under a second."
@@ -28,10 +28,12 @@ class LedgerSettings(ServiceSettings):
         default=60, gt=0, description="How often the sum of all accounts is taken for the metrics."
     )
     replay_batch_size: int = Field(
-        default=2_000, ge=1, description="Accounts whose balances are rebuilt from entries in each round of that check."
+        default=500, ge=1, description="Accounts whose balances are rebuilt from entries in each round of that check."
     )
     parked_every_seconds: float = Field(
-        default=30, gt=0, description="How often what waits for its award or spend is counted and, when old, offered again."
+        default=30,
+        gt=0,
+        description="How often what waits for its award or spend is counted and, when old, offered again.",
     )
     parked_alarm_seconds: float = Field(
         default=900, gt=0, description="A posting that waits longer for its cause is offered again and reported."

@@ -80,8 +80,8 @@ entry = Table(
     _column("trace", _TEXT, null=True),
     comment="What happened: one row and one event per movement; never changed.",
 )
-"""`cause`, `system` and `lots` are JSON texts as the event carries them, in the order in which they are hashed; the type
-`json` keeps them byte by byte."""
+"""`cause`, `system` and `lots` are JSON texts as the event carries them, in the order in which they are hashed; the
+type `json` keeps them byte by byte."""
 
 refusal = Table(
     "refusal",

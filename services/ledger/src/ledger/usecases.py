@@ -1,4 +1,4 @@
-"""What the ledger does: settle postings, bring accounts up to date, learn programmes. The same for HTTP, Kafka and jobs."""
+"""What the ledger does: settle postings, apply what is due, learn programmes; the same for HTTP, Kafka and jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ async def _settled(tx: Transaction, state: State, decision: Decision, postings: 
 
 
 async def bring_up_to_date(tx: Transaction, account_ids: Sequence[UUID]) -> Result:
-    """Apply what is due on accounts of the lanes that are held. What someone else has applied meanwhile is not due any more."""
+    """Apply what is due on accounts of the lanes that are held. What was applied meanwhile is not due any more."""
     loaded = await load_whole(tx.driver, account_ids)
     decision = settle_due(loaded.state, tx.now)
     await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
@@ -163,5 +163,3 @@ async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgr
         [(told.shop, told.revision, told.shortfall, told.zone) for _, told in sorted(newest.items())],
     )
     return Result()
-
-

@@ -121,7 +121,8 @@ class Ledger:
         connection = await asyncpg.connect(self.database.migration_url)
         columns = await connection.fetch(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-            " AND data_type = 'timestamp with time zone' AND table_name IN ('account', 'lot', 'hold', 'shortfall', 'parked')"
+            " AND data_type = 'timestamp with time zone' AND table_name IN ('account', 'lot', 'hold', 'shortfall',"
+            " 'parked')"
         )
         try:
             for table, column in columns:

@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from .conftest import Ledger, iso
 M = "m-1"
 
 
-async def revoke(ledger: Ledger, award: str, total: int) -> dict[str, object]:
+async def revoke(ledger: Ledger, award: str, total: int) -> dict[str, Any]:
     return await ledger.done(M, {"kind": "revoke", "award": award, "total": total})
 
 
@@ -87,9 +88,9 @@ async def test_refund_forgive(ledger: Ledger) -> None:
     award = await ledger.award(M, 70, order="o-1")
     await spend(ledger, "c-1", 20)
     outcome = await revoke(ledger, award, 70)
-    (entry,) = outcome["entries"]  # type: ignore[misc]
-    assert (entry["changes"]["available"], entry["shortfall"]) == (-50, 20)  # type: ignore[index]
-    assert entry["system"] == {"revoked": 70, "written_off": -20}  # type: ignore[index]
+    (entry,) = outcome["entries"]
+    assert (entry["changes"]["available"], entry["shortfall"]) == (-50, 20)
+    assert entry["system"] == {"revoked": 70, "written_off": -20}
     assert await ledger.buckets(M) == (0, 0, 0, 0)
     await ledger.check()
 

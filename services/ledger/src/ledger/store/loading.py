@@ -41,7 +41,7 @@ KINDS: Final[Mapping[str, type[Posting]]] = {
 _CREDITS: Final = (Award, Credit)
 
 MOST_GROUPS: Final = 4
-"""Batches hold few shops: up to so many are asked for one by one with `= ANY`, which costs half of a join with `unnest`."""
+"""Batches hold few shops: up to so many are asked one by one with `= ANY`, at half the cost of `unnest`."""
 
 _ACCOUNTS_OF_SHOP: Final = (
     f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.shop = $1 AND a.asset = $2 AND a.member = ANY($3::text[])"  # noqa: S608
@@ -50,6 +50,7 @@ _ACCOUNTS: Final = (
     f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
     " JOIN account AS a USING (shop, member, asset)"
 )
+_ACCOUNT_BY_ID: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1"  # noqa: S608
 _OUTCOMES_OF_SOURCE: Final = (
     f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
     " WHERE p.shop = $1 AND p.source = $2 AND p.key = ANY($3::text[])"
@@ -187,7 +188,7 @@ async def _outcomes(driver: asyncpg.Connection, state: State, postings: Sequence
 
 
 async def _parked(driver: asyncpg.Connection, loaded: Loaded, postings: Sequence[Posting]) -> list[Posting]:
-    """What waits on these accounts, and of it what applies now because its cause is among the postings, or is itself."""
+    """What waits on these accounts; given back is what may apply now, since its cause is among the postings."""
     causes: set[PostingId | SpendId] = {posting.id for posting in postings}
     causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend))
     waiting = []
@@ -250,7 +251,8 @@ async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountK
         ):
             state.add_hold(rows.hold_of(row, loaded.by_id[row[0]]))
         for row in await driver.fetch(
-            f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1) AND f.held + f.owed + f.written_off > 0",  # noqa: S608
+            f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1) AND"  # noqa: S608
+            " f.held + f.owed + f.written_off > 0",
             ids,
         ):
             shortfall = rows.shortfall_of(row, loaded.by_id[row[0]])
@@ -274,7 +276,7 @@ class _Foreign:
         """The account; of a foreign one, nothing but whose it is may be looked at."""
         account = self._loaded.by_id.get(account_id) or self._known.get(account_id)
         if account is None:
-            row = await self._driver.fetchrow(f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1", account_id)  # noqa: S608
+            row = await self._driver.fetchrow(_ACCOUNT_BY_ID, account_id)
             account = self._known[account_id] = rows.account_of(row)
         return account
 
@@ -330,7 +332,8 @@ async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, for
     found: dict[tuple[Any, ...], Any] = {}
     if named.spends:
         for row in await driver.fetch(
-            f"SELECT {rows.SPEND_COLUMNS} FROM unnest($1::text[], $2::text[], $3::int[]) AS k (shop, checkout, generation)"  # noqa: S608
+            f"SELECT {rows.SPEND_COLUMNS} FROM unnest($1::text[], $2::text[], $3::int[]) AS k (shop,"  # noqa: S608
+            " checkout, generation)"
             " JOIN spend AS s USING (shop, checkout, generation)",
             *_columns(named.spends),
         ):
@@ -340,7 +343,7 @@ async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, for
     orders = [(account_id, order) for account_id, order in named.orders if account_id in loaded.by_id]
     if orders:
         for row in await driver.fetch(
-            f"SELECT {rows.SPEND_COLUMNS} FROM unnest($1::uuid[], $2::text[]) AS k (account_id, \"order\")"  # noqa: S608
+            f'SELECT {rows.SPEND_COLUMNS} FROM unnest($1::uuid[], $2::text[]) AS k (account_id, "order")'  # noqa: S608
             ' JOIN spend AS s USING (account_id, "order")',
             *_columns(orders),
         ):
@@ -357,5 +360,3 @@ async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, for
             *_columns(used),
         ):
             loaded.state.add_lot(rows.lot_of(row, await foreign.account(row[0])))
-
-

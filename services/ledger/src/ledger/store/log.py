@@ -1,4 +1,4 @@
-"""The ledger's log as the relay reads it: entries and refusals by their places, each made into its event as it is read."""
+"""The ledger's log as the relay reads it: entries and refusals by their places, made into events as they are read."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -16,7 +16,8 @@ from ledger.store import rows
 _ENTRIES: Final = (
     "SELECT e.lane, e.position, a.shop, a.member, a.asset, e.account_id, x.epoch, e.seq, e.kind, e.at, e.recorded_at,"
     ' e.source, e.key, e."order", e.checkout, e.hold, e.cause::text, e.available, e.pending, e.held, e.debt,'
-    " e.system::text, e.available_after, e.pending_after, e.held_after, e.debt_after, e.lots::text, e.shortfall, e.hash,"
+    " e.system::text, e.available_after, e.pending_after, e.held_after, e.debt_after, e.lots::text, e.shortfall,"
+    " e.hash,"
     " e.trace"
     " FROM epoch AS x, unnest($1::int[], $2::bigint[]) AS c (lane, position)"
     " CROSS JOIN LATERAL (SELECT * FROM entry AS e WHERE e.lane = c.lane AND e.position > c.position"
@@ -27,7 +28,8 @@ _UUID_VALUE: Final = ~(0xF000 << 64 | 0xC000 << 48)
 _UUID_8: Final = 0x8000 << 64 | 0x8000 << 48
 
 _REFUSALS: Final = (
-    "SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r.\"order\", r.checkout, r.code,"
+    'SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r."order", r.checkout,'
+    " r.code,"
     " r.facts::text, r.trace"
     " FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
     " CROSS JOIN LATERAL (SELECT * FROM refusal AS r WHERE r.lane = c.lane AND r.position > c.position"
@@ -53,7 +55,7 @@ class LedgerLog:
     """Exactly one event per entry and refusal, by construction: the log is the outbox."""
 
     async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
-        """The rows behind these positions. Two statements see two moments; what is told ends before any gap between them."""
+        """The rows behind these positions. Two statements see two moments: what is told ends before any gap."""
         lanes, positions = list(after.keys()), list(after.values())
         found = [entry_event(row) for row in await driver.fetch(_ENTRIES, lanes, positions, limit)]
         refusals = await driver.fetch(_REFUSALS, lanes, positions, limit)
@@ -72,7 +74,7 @@ class LedgerLog:
 
 
 def _without_gaps(events: Sequence[Outgoing], after: Mapping[int, int]) -> Sequence[Outgoing]:
-    """Rows of a lane become visible in order, so positions follow each other; where they do not, the rest comes later."""
+    """Rows of a lane become visible in order, so positions follow each other; where they do not, it comes later."""
     reached = dict(after)
     told = []
     for event in events:
@@ -100,9 +102,9 @@ def _uuid8(digest: bytes) -> UUID:
 def entry_event(row: Any) -> Outgoing:
     """The points-changed event of a row of `_ENTRIES`. What is stored as JSON goes out byte by byte."""
     (
-        lane, position, shop, member, asset, account_id, epoch, seq, kind, at, recorded_at, source, key, order, checkout,
-        hold, cause, available, pending, held, debt, system, available_after, pending_after, held_after, debt_after, lots,
-        shortfall, entry_hash, trace,
+        lane, position, shop, member, asset, account_id, epoch, seq, kind, at, recorded_at, source, key, order,
+        checkout, hold, cause, available, pending, held, debt, system, available_after, pending_after, held_after,
+        debt_after, lots, shortfall, entry_hash, trace,
     ) = row  # fmt: skip
     event_id = entry_id(entry_hash)
     body: dict[str, Any] = {
@@ -131,9 +133,12 @@ def entry_event(row: Any) -> Outgoing:
         "shortfall": shortfall,
         "hash": entry_hash.hex(),
     }
-    for name, value in (("order", order), ("checkout", checkout), ("hold", hold)):
-        if value is not None:
-            body[name] = value
+    if order is not None:
+        body["order"] = order
+    if checkout is not None:
+        body["checkout"] = checkout
+    if hold is not None:
+        body["hold"] = hold
     return Outgoing(
         lane=lane,
         position=position,
@@ -163,9 +168,10 @@ def refusal_event(row: Any) -> Outgoing:
         "facts": msgspec.Raw(facts.encode()),
         "at": at,
     }
-    for name, value in (("order", order), ("checkout", checkout)):
-        if value is not None:
-            body[name] = value
+    if order is not None:
+        body["order"] = order
+    if checkout is not None:
+        body["checkout"] = checkout
     return Outgoing(
         lane=lane,
         position=position,

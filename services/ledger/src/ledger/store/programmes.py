@@ -9,7 +9,8 @@ from ledger.store import rows
 
 _UPSERT = rows.insert_from_arrays(
     tables.programme,
-    leave="ON CONFLICT (shop) DO UPDATE SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone"
+    leave="ON CONFLICT (shop) DO UPDATE"
+    " SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone"
     " WHERE programme.revision < excluded.revision",
 )
 

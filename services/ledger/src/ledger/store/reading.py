@@ -1,4 +1,4 @@
-"""What others ask: balances now and then, statements, holds. Nothing here writes; what is due is subtracted in memory."""
+"""What others ask: balances now and then, statements, holds. Nothing here writes; what is due is applied in memory."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,8 @@ async def known_shops(driver: asyncpg.Connection, shops: Iterable[str]) -> set[s
 async def hold_member(driver: asyncpg.Connection, shop: str, hold: str) -> tuple[str, str] | None:
     """Whose hold it is: member and asset. It never changes, so it can be read before the lane is taken."""
     row = await driver.fetchrow(
-        "SELECT a.member, a.asset FROM hold AS h JOIN account AS a ON a.id = h.account_id WHERE h.shop = $1 AND h.hold = $2",
+        "SELECT a.member, a.asset FROM hold AS h JOIN account AS a ON a.id = h.account_id WHERE h.shop = $1 AND"
+        " h.hold = $2",
         shop,
         hold,
     )
@@ -86,10 +87,12 @@ async def hold_member(driver: asyncpg.Connection, shop: str, hold: str) -> tuple
 # -- balances
 
 _ACCOUNTS: Final = (
-    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now FROM account AS a WHERE a.shop = $1 AND a.member = ANY($2)"  # noqa: S608
+    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now FROM account AS a"  # noqa: S608
+    " WHERE a.shop = $1 AND a.member = ANY($2)"
 )
 _DATED_LOTS: Final = (
-    "SELECT l.account_id, l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
+    "SELECT l.account_id, l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at,"
+    " sum(l.remaining)::bigint"
     " FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"
     " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0"
     " WHERE NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2, 3 ORDER BY 3"
@@ -120,7 +123,9 @@ async def balances(driver: asyncpg.Connection, shop: str, members: Sequence[str]
 
 
 async def _add_dates(driver: asyncpg.Connection, dated: Mapping[UUID, Standing], found: Sequence[Any]) -> None:
-    firsts = {row["id"]: row["first_open_lot"] for row in found if row["id"] in dated and row["next_due_at"] is not None}
+    firsts = {
+        row["id"]: row["first_open_lot"] for row in found if row["id"] in dated and row["next_due_at"] is not None
+    }
     if not firsts:
         return  # nothing of these accounts ever becomes usable or is ever gone
     for account_id, pending, at, amount in await driver.fetch(_DATED_LOTS, list(firsts), list(firsts.values())):
@@ -157,7 +162,7 @@ def _first_dates(dates: Mapping[datetime, int]) -> list[DatedPoints]:
 
 
 async def balances_as_of(driver: asyncpg.Connection, shop: str, member: str, as_of: datetime) -> list[Standing]:
-    """The accounts of a member as they stood at a past instant: their last entries by then, and what was due by then."""
+    """The accounts of a member as they stood at a past instant: last entries by then, and what was due."""
     standings = []
     for row in await driver.fetch(_ACCOUNTS, shop, [member]):
         account = rows.account_of(row)
@@ -199,8 +204,10 @@ async def entries_of(
     """Entries of accounts, from one number to another."""
     by_account: dict[UUID, list[Entry]] = {account_id: [] for account_id in ranges}
     found = await driver.fetch(
-        f"SELECT {rows.ENTRY_COLUMNS}, e.account_id FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS k (account_id, first, last)"  # noqa: S608
-        " JOIN entry AS e ON e.account_id = k.account_id AND e.seq BETWEEN k.first AND k.last ORDER BY e.account_id, e.seq",
+        f"SELECT {rows.ENTRY_COLUMNS}, e.account_id FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])"  # noqa: S608
+        " AS k (account_id, first, last)"
+        " JOIN entry AS e ON e.account_id = k.account_id AND e.seq BETWEEN k.first AND k.last ORDER BY"
+        " e.account_id, e.seq",
         list(ranges),
         [first for _, first, _ in ranges.values()],
         [last for _, _, last in ranges.values()],
@@ -211,14 +218,14 @@ async def entries_of(
 
 
 _WANTED: Final = (
-    " AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR \"order\" = $4)"
+    ' AND ($3::text IS NULL OR kind = $3) AND ($4::text IS NULL OR "order" = $4)'
     " AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page of a statement ended: the position of its last line, and the number of the last entry shown so far."""
+    """Where a page of a statement ended: the position of its last line, the number of the last entry shown."""
 
     position: int
     seq: int
@@ -230,14 +237,16 @@ NEWEST: Final = Place(2**62, 2**62)
 async def statement(
     driver: asyncpg.Connection, account: Account, *, filters: Filters, before: Place, limit: int
 ) -> list[Line]:
-    """An account's entries and refusals, newest first, before a place. Positions grow with numbers; both bound the scan."""
+    """An account's entries and refusals, newest first, before a place. Positions grow with numbers: both bound it."""
     wanted = (filters.kind, filters.order, filters.since, filters.until, limit)
     lines = [
         Line(row["position"], rows.entry_of(row, account, GENESIS), row["memo"])
         for row in await driver.fetch(
             f"SELECT {rows.ENTRY_COLUMNS}, e.position, m.memo FROM entry AS e LEFT JOIN memo AS m"  # noqa: S608
-            " ON m.account_id = e.account_id AND m.source = e.source AND m.key = e.key AND e.memo_commitment IS NOT NULL"
-            f" WHERE e.account_id = $1 AND e.position < $2{_of('e', _WANTED)} AND e.seq < $8 ORDER BY e.seq DESC LIMIT $7",
+            " ON m.account_id = e.account_id AND m.source = e.source AND m.key = e.key AND e.memo_commitment IS NOT"
+            " NULL"
+            f" WHERE e.account_id = $1 AND e.position < $2{_of('e', _WANTED)} AND e.seq < $8 ORDER BY e.seq DESC"
+            " LIMIT $7",
             account.id,
             before.position,
             *wanted,
@@ -247,7 +256,8 @@ async def statement(
     lines += [
         Line(row["position"], refused_of(row))
         for row in await driver.fetch(
-            f"SELECT {_REFUSAL_COLUMNS} FROM refusal AS r WHERE r.account_id = $1 AND r.position < $2{_of('r', _WANTED)}"  # noqa: S608
+            f"SELECT {_REFUSAL_COLUMNS} FROM refusal AS r WHERE r.account_id = $1 AND r.position <"  # noqa: S608
+            f" $2{_of('r', _WANTED)}"
             " ORDER BY r.position DESC LIMIT $7",
             account.id,
             before.position,

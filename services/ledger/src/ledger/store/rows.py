@@ -63,7 +63,8 @@ def update_from_arrays(table: Table, keys: Sequence[str], columns: Sequence[str]
 # -- from rows
 
 ACCOUNT_COLUMNS: Final = (
-    "a.id, a.shop, a.member, a.asset, a.available, a.pending, a.held, a.debt, a.earned, a.spent, a.seq, a.hash, a.last_at,"
+    "a.id, a.shop, a.member, a.asset, a.available, a.pending, a.held, a.debt, a.earned, a.spent, a.seq, a.hash,"
+    " a.last_at,"
     " a.next_due_at, a.first_open_lot"
 )
 
@@ -87,7 +88,8 @@ def account_of(row: Any) -> Account:
 
 
 LOT_COLUMNS: Final = (
-    "l.account_id, l.number, l.amount, l.remaining, l.activates_at, l.expires_at, l.priority, l.pending, l.ended, l.source,"
+    "l.account_id, l.number, l.amount, l.remaining, l.activates_at, l.expires_at, l.priority, l.pending, l.ended,"
+    " l.source,"
     ' l.key, l."order", l.kind, l.taken_back'
 )
 
@@ -138,7 +140,8 @@ def hold_of(row: Any, account: Account) -> HoldRecord:
 
 
 SPEND_COLUMNS: Final = (
-    's.account_id, s.checkout, s.generation, s."order", s.hold, s.amount, s.tender, s.source, s.key, s.uses::text, s.given_back,'
+    's.account_id, s.checkout, s.generation, s."order", s.hold, s.amount, s.tender, s.source, s.key, s.uses::text,'
+    " s.given_back,"
     " s.ended, s.reversed"
 )
 

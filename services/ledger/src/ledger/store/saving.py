@@ -8,10 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy import Table
 
 from chassis.ids import new_uuid
 from chassis.lanes import lane_of
-from sqlalchemy import Table
 from ledger import tables
 from ledger.domain import Account, AccountKey, Decision, Entry, LotChange, Outcome, Parked, PostingId, Refusal
 from ledger.store import log, rows
@@ -33,8 +33,18 @@ class Memo:
 
 
 _ACCOUNT_CHANGES: Final = (
-    "available", "pending", "held", "debt", "earned", "spent", "seq", "hash", "last_at", "next_due_at", "first_open_lot",
-)  # fmt: skip
+    "available",
+    "pending",
+    "held",
+    "debt",
+    "earned",
+    "spent",
+    "seq",
+    "hash",
+    "last_at",
+    "next_due_at",
+    "first_open_lot",
+)
 _CREDITED: Final = ("available", "pending", "earned", "seq", "hash", "last_at", "next_due_at")
 """What changes on an account that is only credited; each array of parameters costs as much as a column of the row."""
 _LOT_CHANGES: Final = ("remaining", "pending", "ended", "taken_back")
@@ -499,5 +509,3 @@ def _shortfalls(writes: Writes, decision: Decision) -> None:
             if not row.fresh
         ],
     )
-
-
