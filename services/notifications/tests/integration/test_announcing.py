@@ -39,82 +39,82 @@ def midnight(days: int) -> datetime:
     return datetime(today.year, today.month, today.day, tzinfo=zone).astimezone(UTC)
 
 
-async def test_each_lead_time_of_a_lot_is_announced_once(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1", "m-2")
+async def test_each_lead_time_of_a_lot_is_announced_once(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1", "m-2")
     ends = midnight(61)
-    await world.tell(
-        world.entry("m-1", change=10, lot="l-1", expires_at=ends),
-        world.entry("m-1", change=5, lot="l-2", expires_at=ends),
-        world.entry("m-1", change=7, lot="l-3", expires_at=None),
-        world.entry("m-2", change=4, lot="l-4", expires_at=ends),
-        world.entry("m-3", change=4, lot="l-5", expires_at=ends),
+    await desk.tell(
+        desk.entry("m-1", change=10, lot="l-1", expires_at=ends),
+        desk.entry("m-1", change=5, lot="l-2", expires_at=ends),
+        desk.entry("m-1", change=7, lot="l-3", expires_at=None),
+        desk.entry("m-2", change=4, lot="l-4", expires_at=ends),
+        desk.entry("m-3", change=4, lot="l-5", expires_at=ends),
     )
-    await look(world)
-    assert await announced(world) == []
+    await look(desk)
+    assert await announced(desk) == []
     nine = timedelta(hours=9)
     for days in (30, 7, 1):
         early = midnight(60 - days) + nine - timedelta(minutes=1)
-        await look(world, early)
-        before = len(await announced(world))
+        await look(desk, early)
+        before = len(await announced(desk))
         for _ in range(3):
-            await look(world, midnight(60 - days) + nine)
-        assert (await announced(world))[before:] == [("m-1", 15, days), ("m-2", 4, days)]
-    await look(world, ends + timedelta(days=1))
-    assert len(await announced(world)) == 6
+            await look(desk, midnight(60 - days) + nine)
+        assert (await announced(desk))[before:] == [("m-1", 15, days), ("m-2", 4, days)]
+    await look(desk, ends + timedelta(days=1))
+    assert len(await announced(desk)) == 6
 
 
-async def test_what_was_used_meanwhile_is_not_announced(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
+async def test_what_was_used_meanwhile_is_not_announced(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
     ends = midnight(61)
-    await world.tell(
-        world.entry("m-1", change=10, lot="l-1", expires_at=ends),
-        world.entry("m-1", kind="spend", change=-6, lot="l-1", expires_at=ends, remaining=4),
+    await desk.tell(
+        desk.entry("m-1", change=10, lot="l-1", expires_at=ends),
+        desk.entry("m-1", kind="spend", change=-6, lot="l-1", expires_at=ends, remaining=4),
     )
-    await look(world, midnight(30) + timedelta(hours=9))
-    await world.tell(world.entry("m-1", kind="spend", change=-4, lot="l-1", expires_at=ends, remaining=0))
-    await look(world, midnight(53) + timedelta(hours=9))
-    await world.tell(world.entry("m-1", kind="give_back", change=3, lot="l-1", expires_at=ends, remaining=3))
-    await look(world, midnight(59) + timedelta(hours=9))
-    assert await announced(world) == [("m-1", 4, 30), ("m-1", 3, 1)]
+    await look(desk, midnight(30) + timedelta(hours=9))
+    await desk.tell(desk.entry("m-1", kind="spend", change=-4, lot="l-1", expires_at=ends, remaining=0))
+    await look(desk, midnight(53) + timedelta(hours=9))
+    await desk.tell(desk.entry("m-1", kind="give_back", change=3, lot="l-1", expires_at=ends, remaining=3))
+    await look(desk, midnight(59) + timedelta(hours=9))
+    assert await announced(desk) == [("m-1", 4, 30), ("m-1", 3, 1)]
 
 
-async def test_an_older_entry_does_not_bring_a_lot_back(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
-    first = world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61))
-    spent = world.entry("m-1", kind="spend", change=-10, lot="l-1", expires_at=midnight(61), remaining=0)
-    skipping = world.entry("m-1", change=1)
-    await world.tell(skipping.model_copy(update={"seq": 1}))
-    await world.tell(spent.model_copy(update={"seq": 3}))
-    await world.tell(first.model_copy(update={"seq": 2}))
-    assert await world.query("SELECT remaining, look_at FROM lot") == [(0, None)]
+async def test_an_older_entry_does_not_bring_a_lot_back(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+    first = desk.entry("m-1", change=10, lot="l-1", expires_at=midnight(61))
+    spent = desk.entry("m-1", kind="spend", change=-10, lot="l-1", expires_at=midnight(61), remaining=0)
+    skipping = desk.entry("m-1", change=1)
+    await desk.tell(skipping.model_copy(update={"seq": 1}))
+    await desk.tell(spent.model_copy(update={"seq": 3}))
+    await desk.tell(first.model_copy(update={"seq": 2}))
+    assert await desk.query("SELECT remaining, look_at FROM lot") == [(0, None)]
 
 
-async def test_other_lead_times_hold_for_lots_that_are_there_and_what_was_announced_is_not_again(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
-        await world.tell(world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
-        await look(world, midnight(30) + timedelta(hours=9))
+async def test_other_lead_times_hold_for_lots_that_are_there_and_what_was_announced_is_not_again(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+        await desk.tell(desk.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
+        await look(desk, midnight(30) + timedelta(hours=9))
         settings = {"reminders": {"lead_days": [30, 10, 3], "local_time": "18:30"}}
-        assert (await world.put("/notifications/settings", settings))["reminders"] == settings["reminders"]
+        assert (await desk.put("/notifications/settings", settings))["reminders"] == settings["reminders"]
         for days in (30, 10, 7, 3, 1):
-            await look(world, midnight(60 - days) + timedelta(hours=18, minutes=30))
-    assert await announced(world) == [("m-1", 10, 30), ("m-1", 10, 10), ("m-1", 10, 3)]
+            await look(desk, midnight(60 - days) + timedelta(hours=18, minutes=30))
+    assert await announced(desk) == [("m-1", 10, 30), ("m-1", 10, 10), ("m-1", 10, 3)]
 
 
-async def test_the_shops_zone_decides_the_instant(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
-    await world.tell(world.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
-    (before,) = await world.query("SELECT look_at FROM lot")
+async def test_the_shops_zone_decides_the_instant(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+    await desk.tell(desk.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)))
+    (before,) = await desk.query("SELECT look_at FROM lot")
     from notifications.consumers import learn
 
-    moved = world.programme(revision=2, zone="Asia/Tokyo")
-    await world.execute(usecases.learn_programmes, learn(moved, None))
-    await look(world)
-    (after,) = await world.query("SELECT look_at FROM lot")
+    moved = desk.programme(revision=2, zone="Asia/Tokyo")
+    await desk.execute(usecases.learn_programmes, learn(moved, None))
+    await look(desk)
+    (after,) = await desk.query("SELECT look_at FROM lot")
     assert before - after in (timedelta(hours=7), timedelta(hours=8), timedelta(hours=-16), timedelta(hours=-17))
 
 

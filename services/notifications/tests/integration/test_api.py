@@ -13,11 +13,11 @@ NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
-async def face(world: Any) -> AsyncIterator[Any]:
+async def face(desk: Any) -> AsyncIterator[Any]:
     """The API alone, with one open shop."""
-    async with world.running("api"):
-        await world.open_shop_directly()
-        yield world
+    async with desk.running("api"):
+        await desk.open_shop_directly()
+        yield desk
 
 
 async def code(face: Any, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, str]:
@@ -224,9 +224,9 @@ async def test_endpoints_are_kept_without_telling_their_secret(face: Any) -> Non
     assert await code(face, "POST", "/webhooks/till/rotate-secret", {}, key="k") == (404, "endpoint_not_found")
 
 
-async def test_an_address_inside_our_network_is_refused(world: Any) -> None:
-    async with world.running("api", webhook_private_targets=False):
-        await world.open_shop_directly()
+async def test_an_address_inside_our_network_is_refused(desk: Any) -> None:
+    async with desk.running("api", webhook_private_targets=False):
+        await desk.open_shop_directly()
         for url in (
             "https://127.0.0.1/",
             "http://shop.example/",
@@ -234,19 +234,19 @@ async def test_an_address_inside_our_network_is_refused(world: Any) -> None:
             "https://localhost/",
             "x",
         ):
-            assert await code(world, "PUT", "/webhooks/till", {"url": url}) == (422, "target_refused")
-        await world.put("/webhooks/till", {"url": "https://shop.example/hook"})
-    assert await world.query("SELECT url FROM endpoint") == ["https://shop.example/hook"]
+            assert await code(desk, "PUT", "/webhooks/till", {"url": url}) == (422, "target_refused")
+        await desk.put("/webhooks/till", {"url": "https://shop.example/hook"})
+    assert await desk.query("SELECT url FROM endpoint") == ["https://shop.example/hook"]
 
 
-async def test_a_shop_has_so_many_endpoints_and_no_more(world: Any) -> None:
-    async with world.running("api", webhook_endpoints=2):
-        await world.open_shop_directly()
+async def test_a_shop_has_so_many_endpoints_and_no_more(desk: Any) -> None:
+    async with desk.running("api", webhook_endpoints=2):
+        await desk.open_shop_directly()
         body = {"url": "http://127.0.0.1:9/"}
         for name in ("a", "b", "a"):
-            await world.put(f"/webhooks/{name}", body)
-        assert await code(world, "PUT", "/webhooks/c", body) == (409, "too_many_endpoints")
-    assert await world.query("SELECT count(*) FROM endpoint") == [2]
+            await desk.put(f"/webhooks/{name}", body)
+        assert await code(desk, "PUT", "/webhooks/c", body) == (409, "too_many_endpoints")
+    assert await desk.query("SELECT count(*) FROM endpoint") == [2]
 
 
 async def test_messages_and_deliveries_are_paged_newest_first(face: Any) -> None:

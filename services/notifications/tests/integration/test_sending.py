@@ -31,25 +31,25 @@ def crashing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     return crashes
 
 
-async def test_a_crash_between_send_and_record_repeats_the_same_id(world: Any) -> None:
+async def test_a_crash_between_send_and_record_repeats_the_same_id(desk: Any) -> None:
     """The e-mail was taken, nothing was recorded: the next sender sends it again, recognisably."""
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
-    await world.tell(world.entry("m-1", change=5))
-    database = world.database()
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+    await desk.tell(desk.entry("m-1", change=5))
+    database = desk.database()
     claim = usecases.Claim(Channel.EMAIL, UUID(int=new_uuid().int), lease_seconds=0.2, limit=10, depth=10)
     ((work,),) = await database.execute(usecases.claim, [claim])
-    mailer = jobs.mailer(world.settings)
+    mailer = jobs.mailer(desk.settings)
     from notifications.sending import email_attempt
 
     async with mailer:
-        await email_attempt(mailer, sender=world.settings.smtp_sender)(work)
+        await email_attempt(mailer, sender=desk.settings.smtp_sender)(work)
     # Here the process dies: its lease runs out, and another takes over.
     await database.close()
-    async with world.running("jobs"):
-        await wait_until(lambda: len(world.mail.mails) == 2)
-        await wait_until(lambda: world.query("SELECT FROM delivery WHERE state = 'sent'"))
-    assert world.mail.ids() == [f"<{work.claimed.delivery}@shop.example>"] * 2
+    async with desk.running("jobs"):
+        await wait_until(lambda: len(desk.mail.mails) == 2)
+        await wait_until(lambda: desk.query("SELECT FROM delivery WHERE state = 'sent'"))
+    assert desk.mail.ids() == [f"<{work.claimed.delivery}@shop.example>"] * 2
 
 
 async def test_results_that_could_not_be_recorded_are_kept_and_not_sent_again(
@@ -64,11 +64,11 @@ async def test_results_that_could_not_be_recorded_are_kept_and_not_sent_again(
     assert len(world.mail.mails) == 1
 
 
-async def test_two_senders_never_make_the_same_delivery_at_the_same_time(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly(*(f"m-{n}" for n in range(30)))
-    await world.tell(*(world.entry(f"m-{n}", change=5) for n in range(30)))
-    database = world.database()
+async def test_two_senders_never_make_the_same_delivery_at_the_same_time(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly(*(f"m-{n}" for n in range(30)))
+    await desk.tell(*(desk.entry(f"m-{n}", change=5) for n in range(30)))
+    database = desk.database()
     ids: list[str] = []
     for _ in range(10):
         claims = [
@@ -81,12 +81,12 @@ async def test_two_senders_never_make_the_same_delivery_at_the_same_time(world: 
     await database.close()
 
 
-async def test_a_lease_that_was_lost_releases_nothing(world: Any) -> None:
+async def test_a_lease_that_was_lost_releases_nothing(desk: Any) -> None:
     """A sender that wakes too late records what it sent, and leaves the stream to its new owner."""
-    async with world.running("api"):
-        await world.open_shop_directly("m-1")
-    await world.tell(world.entry("m-1"), world.entry("m-1"))
-    database = world.database()
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+    await desk.tell(desk.entry("m-1"), desk.entry("m-1"))
+    database = desk.database()
     leases = [UUID(int=new_uuid().int) for _ in range(2)]
     ((first, _),) = await database.execute(usecases.claim, [usecases.Claim(Channel.EMAIL, leases[0], 0.001, 9, 9)])
     async with database.begin() as tx:
@@ -95,9 +95,9 @@ async def test_a_lease_that_was_lost_releases_nothing(world: Any) -> None:
     made = usecases.Made(first.claimed.delivery, "sent", counted=True, reason=None)
     await database.execute(usecases.finish, [usecases.Finish(first.claimed.stream, leases[0], (made,), None)])
     await database.close()
-    ((lease,),) = [await world.query("SELECT lease FROM stream")]
+    ((lease,),) = [await desk.query("SELECT lease FROM stream")]
     assert str(lease) == str(leases[1])
-    assert await world.query("SELECT state FROM delivery ORDER BY number") == ["sent", "waiting"]
+    assert await desk.query("SELECT state FROM delivery ORDER BY number") == ["sent", "waiting"]
 
 
 async def test_a_mail_server_that_is_down_loses_nothing_and_counts_no_attempt(world: Any) -> None:
@@ -144,23 +144,23 @@ async def test_a_refusal_for_good_is_dead_and_visible_and_can_be_replayed(world:
     assert world.mail.subjects() == ["You earned 1 points", "You earned 2 points"]
 
 
-async def test_a_contact_that_was_erased_and_a_member_who_opted_out_get_nothing_more(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly("m-1", "m-2", "m-3")
-        await world.tell(*(world.entry(member, change=5) for member in ("m-1", "m-2", "m-3")))
-        assert (await world.ask("DELETE", "/members/m-1/contact")).status_code == 204
-        await world.put("/members/m-2/preferences", {"email": True, "muted": ["points_earned"]})
-        assert (await world.ask("GET", "/members/m-1/contact")).status_code == 404
-    async with world.running("jobs"):
+async def test_a_contact_that_was_erased_and_a_member_who_opted_out_get_nothing_more(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1", "m-2", "m-3")
+        await desk.tell(*(desk.entry(member, change=5) for member in ("m-1", "m-2", "m-3")))
+        assert (await desk.ask("DELETE", "/members/m-1/contact")).status_code == 204
+        await desk.put("/members/m-2/preferences", {"email": True, "muted": ["points_earned"]})
+        assert (await desk.ask("GET", "/members/m-1/contact")).status_code == 404
+    async with desk.running("jobs"):
         await wait_until(
-            lambda: world.query("SELECT FROM delivery HAVING count(*) FILTER (WHERE state = 'waiting') = 0")
+            lambda: desk.query("SELECT FROM delivery HAVING count(*) FILTER (WHERE state = 'waiting') = 0")
         )
-    rows = await world.query(
+    rows = await desk.query(
         "SELECT m.member, d.state, d.reason FROM delivery d JOIN message m USING (message) ORDER BY 1"
     )
     assert rows == [("m-1", "dropped", "no_contact"), ("m-2", "dropped", "opted_out"), ("m-3", "sent", None)]
-    assert world.mail.recipients == ["m-3@example.com"]
-    dump = await world.query(
+    assert desk.mail.recipients == ["m-3@example.com"]
+    dump = await desk.query(
         "SELECT to_jsonb(message)::text || to_jsonb(delivery)::text FROM message JOIN delivery USING (message)"
     )
     assert not any("example.com" in row for row in dump)
@@ -256,41 +256,41 @@ async def test_a_failing_endpoint_is_left_alone_and_holds_up_no_other(world: Any
     assert await world.query("SELECT count(*) FROM delivery WHERE endpoint = 'bad' AND state = 'waiting'") == [60]
 
 
-async def test_a_name_that_leads_into_our_network_is_not_called(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_leads_into_our_network_is_not_called(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address that is connected to is the one that was checked, whatever the name says at another time."""
-    port = world.receiver.url.rsplit(":", 1)[1].split("/")[0]
+    port = desk.receiver.url.rsplit(":", 1)[1].split("/")[0]
 
     async def resolve(_loop: Any, host: str, *_: Any, **__: Any) -> Any:
         return [(2, 1, 6, "", ("127.0.0.1", int(port)))]
 
-    async with world.running("api"):
-        await world.open_shop_directly()
-        await world.put("/webhooks/till", {"url": f"http://shop.example:{port}/"})
-        await world.tell(world.entry("m-1"))
+    async with desk.running("api"):
+        await desk.open_shop_directly()
+        await desk.put("/webhooks/till", {"url": f"http://shop.example:{port}/"})
+        await desk.tell(desk.entry("m-1"))
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve, raising=False)
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(type(loop), "getaddrinfo", resolve, raising=False)
-    sender = jobs.send_webhooks(world.settings.model_copy(update={"webhook_private_targets": False}))
-    stop, database = asyncio.Event(), _local(world)
+    sender = jobs.send_webhooks(desk.settings.model_copy(update={"webhook_private_targets": False}))
+    stop, database = asyncio.Event(), _local(desk)
     task = asyncio.create_task(sender(database, stop))
-    await wait_until(lambda: world.query("SELECT FROM delivery WHERE state = 'dead'"))
+    await wait_until(lambda: desk.query("SELECT FROM delivery WHERE state = 'dead'"))
     stop.set()
     await task
     await database.close()
-    assert world.receiver.calls == []
-    assert await world.query("SELECT reason FROM delivery") == ["its name leads to an address of a private network"]
+    assert desk.receiver.calls == []
+    assert await desk.query("SELECT reason FROM delivery") == ["its name leads to an address of a private network"]
 
 
-def _local(world: Any) -> Database:
-    return world.database()  # type: ignore[no-any-return]
+def _local(desk: Any) -> Database:
+    return desk.database()  # type: ignore[no-any-return]
 
 
-async def test_a_deleted_endpoint_is_called_no_more(world: Any) -> None:
-    async with world.running("api"):
-        await world.open_shop_directly()
-        await world.put("/webhooks/till", {"url": world.receiver.url})
-        await world.tell(world.entry("m-1"))
-        assert (await world.ask("DELETE", "/webhooks/till")).status_code == 204
-    async with world.running("jobs"):
-        await wait_until(lambda: world.query("SELECT FROM delivery WHERE state = 'dropped'"))
-    assert world.receiver.calls == []
+async def test_a_deleted_endpoint_is_called_no_more(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly()
+        await desk.put("/webhooks/till", {"url": desk.receiver.url})
+        await desk.tell(desk.entry("m-1"))
+        assert (await desk.ask("DELETE", "/webhooks/till")).status_code == 204
+    async with desk.running("jobs"):
+        await wait_until(lambda: desk.query("SELECT FROM delivery WHERE state = 'dropped'"))
+    assert desk.receiver.calls == []
