@@ -61,6 +61,18 @@ async def ensure(admin_url: str, *, service: str, password: str, database: str |
     return found
 
 
+async def _is_current(database: ServiceDatabase, migrations: Path) -> bool:
+    # Migrations are files named after their revisions, 0001_first.py and so on; whatever else there is goes to Alembic.
+    newest = max((file.name.split("_")[0] for file in (migrations / "versions").glob("*_*.py")), default="")
+    connection = await asyncpg.connect(database.migration_url)
+    try:
+        if not await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"):
+            return False
+        return bool(await connection.fetchval("SELECT version_num FROM alembic_version") == newest)
+    finally:
+        await connection.close()
+
+
 def statements(variables: dict[str, str]) -> list[str]:
     """The script's statements with psql's variables filled in as psql does."""
     script = "\n".join(line for line in _SQL.read_text().splitlines() if not line.startswith("--"))
@@ -71,7 +83,9 @@ def statements(variables: dict[str, str]) -> list[str]:
 
 async def migrate(database: ServiceDatabase, migrations: Path) -> None:
     """Bring a service's database to its newest schema."""
-    # Imported here: Alembic is needed by this one step, and costs time.
+    if await _is_current(database, migrations):
+        return
+    # Imported here: Alembic takes longer to load than to look whether it is needed.
     from chassis.migrations import upgrade
 
     await asyncio.to_thread(upgrade, database.migration_url, migrations, database.app_role)
