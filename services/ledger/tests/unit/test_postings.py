@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.domain import MAX_AMOUNT, Result
+from ledger.domain import MAX_AMOUNT, Result, Spend
 
 
 def unchanged(shelf, ask):
@@ -508,4 +508,42 @@ def test_without_an_order_a_shortfall_is_cancelled_by_its_own_spend_only(books):
     shelf.revoke("a", 10)
     assert shelf.buckets() == (0, 0, 0, -20)
     assert shelf.give_back(10, "c2").facts == {"returned": 10, "expired": 0, "cancelled": 10}
+    assert shelf.buckets() == (0, 0, 0, -10)
+
+
+@pytest.mark.parametrize("policy", ["forgive", "debt"])
+def test_a_return_cancels_its_orders_shortfalls_oldest_first_and_no_further(books, policy):
+    shelf = books(policy)
+    shelf.award(40)
+    shelf.spend(40, order="o")
+    shelf.award(10, key="a", order="o")
+    shelf.award(20, key="b", order="o")
+    shelf.award(5, key="c", order="elsewhere")
+    shelf.debit(35)
+    shelf.revoke("c", 5)
+    shelf.revoke("a", 10)
+    shelf.revoke("b", 20)
+
+    def missing():
+        return {row.lot: row.owed + row.written_off for row in shelf.shortfalls.values()}
+
+    assert missing() == {5: 5, 3: 10, 4: 20}
+    assert shelf.give_back(15).facts == {"returned": 15, "expired": 0, "cancelled": 15 if policy == "forgive" else 10}
+    if policy == "forgive":  # write-offs of other orders stay
+        assert missing() == {5: 5, 3: 0, 4: 15}
+        assert shelf.give_back(40).facts["cancelled"] == 15
+        assert missing() == {5: 5, 3: 0, 4: 0}
+        assert shelf.buckets() == (10, 0, 0, 0)
+    else:  # debts of other orders are repaid
+        assert missing() == {5: 0, 3: 0, 4: 20}
+        assert shelf.give_back(40).facts["cancelled"] == 20
+        assert shelf.buckets() == (5, 0, 0, 0)
+
+
+def test_shortfalls_of_one_key_from_two_sources_are_two(books):
+    shelf = books("debt")
+    shelf.one(shelf.ask(Spend, key="k", source="till-1", checkout="c1", generation=1, amount=10))
+    shelf.one(shelf.ask(Spend, key="k", source="till-2", checkout="c2", generation=1, amount=5))
+    assert [(row.source, row.owed) for row in shelf.shortfalls.values()] == [("till-1", 10), ("till-2", 5)]
+    assert shelf.give_back(5, "c2").facts["cancelled"] == 5
     assert shelf.buckets() == (0, 0, 0, -10)

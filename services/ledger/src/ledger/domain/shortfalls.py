@@ -68,8 +68,6 @@ def cancel(journal: Journal, rows: Iterable[Shortfall], amount: int) -> Missing:
     """A return cancels its own order's write-offs and debts, oldest first, by the opposite of how they were booked."""
     debt = written_off = 0
     for row in rows:
-        if amount == 0:
-            break
         owed = min(row.owed, amount)
         forgiven = min(row.written_off, amount - owed)
         if owed or forgiven:
