@@ -81,7 +81,6 @@ STATEMENTS = (
         shop text NOT NULL,
         order_id text NOT NULL,
         revision bigint NOT NULL,
-        stage smallint NOT NULL,
         body bytea,
         points_per_unit text,
         PRIMARY KEY (shop, order_id)

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -87,7 +86,6 @@ order_state = Table(
     Column("shop", Text, primary_key=True),
     Column("order_id", Text, primary_key=True),
     Column("revision", BigInteger, nullable=False),
-    Column("stage", SmallInteger, nullable=False),
     Column("body", LargeBinary),
     Column("points_per_unit", Text),
 )

@@ -29,7 +29,7 @@ from redemption.app import build
 from redemption.settings import RedemptionSettings
 from redemption.store.terms import Programme
 from redemption.usecases import entries, orders, terms
-from redemption.usecases.orders import SettleOrder
+from redemption.usecases.states import SettleOrder
 from testkit import wait_until
 
 SHOP = "corner"
@@ -160,7 +160,7 @@ class Counter:
 
     async def tell(self, *states: Order) -> list[Any]:
         """Order states in order of arrival, in one batch."""
-        return list(await self.runtime.database.execute(orders.settle, [SettleOrder(state) for state in states]))
+        return list(await self.runtime.database.execute(orders.settle, [SettleOrder.of(state) for state in states]))
 
     async def entry(self, kind: str, seq: int, **more: Any) -> None:
         """An entry of the ledger, through the same mapping as from Kafka."""

@@ -1,15 +1,19 @@
 """What events ask of redemption."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from chassis import Poison
 from chassis.messages import Raw, Received
+from contracts import decode, encode, topics
 from contracts.ledger import PointsChanged, PostingRefused
-from contracts.orders import OrderPaid, Refund
+from contracts.orders import Order, OrderPaid, Refund, Tender
 from redemption.consumers import concerns_us, follow_entry, follow_refusal, settle_order
+from redemption.glimpse import ORDERS
 from redemption.usecases.entries import FollowEntry
+from redemption.usecases.states import SettleOrder
 
 RECEIVED = Received(
     raw=Raw("orders", 0, 0, None, (), b""),
@@ -27,17 +31,48 @@ def changed(**more: Any) -> PointsChanged:
     return PointsChanged.example().model_copy(update={"hold": None, **more})
 
 
+def told(order: Order) -> SettleOrder | None:
+    """What the consumer makes of an order's bytes."""
+    body = encode(order)
+    received = replace(RECEIVED, raw=Raw("orders", 0, 0, None, (), body))
+    return settle_order(decode(ORDERS.types["order-paid"], body), received)
+
+
+def with_points(**more: Any) -> OrderPaid:
+    tenders = (Tender(kind="points", amount=100, points=100),)
+    return OrderPaid.example().model_copy(update={"tenders": tenders, **more})
+
+
 def test_test_orders_move_nothing() -> None:
+    assert told(with_points()) is not None
+    assert told(with_points(test=True)) is None
+
+
+def test_an_order_that_names_points_is_read_whole() -> None:
+    command = told(with_points())
+    assert command is not None
+    assert command.matters
+    assert command.order.__dict__ == with_points().__dict__
+
+
+def test_of_other_orders_only_the_revision_is_read_until_it_is_needed() -> None:
     order = OrderPaid.example()
-    assert settle_order(order, RECEIVED) is not None
-    assert settle_order(order.model_copy(update={"test": True}), RECEIVED) is None
+    command = told(order)
+    assert command is not None
+    assert (command.key, command.revision, command.matters) == ((order.shop, order.order), order.revision, False)
+    assert "order" not in command.__dict__
+    assert command.order.__dict__ == order.__dict__
+
+
+def test_the_glimpse_knows_every_type_of_the_topic() -> None:
+    assert set(ORDERS.types) == set(topics.ORDERS.types)
 
 
 def test_a_refund_in_another_currency_is_a_dead_letter() -> None:
-    order = OrderPaid.example()
+    order = with_points()
     refund = Refund(refund="r-1", at=order.placed_at, amount=100, currency="USD")
     with pytest.raises(Poison) as poison:
-        settle_order(order.model_copy(update={"refunds": (refund,)}), RECEIVED)
+        told(order.model_copy(update={"refunds": (refund,)}))
     assert poison.value.code == "foreign_refund"
 
 

@@ -20,7 +20,6 @@ class StoredOrder:
     shop: str
     order: str
     revision: int
-    stage: int
     body: bytes | None = None
     """The whole state, where points were ever used for it."""
     points_per_unit: str | None = None
@@ -35,7 +34,7 @@ async def lock_orders(tx: Transaction, keys: Sequence[Key]) -> dict[Key, StoredO
     """Those of the orders that are known, locked in one order for all."""
     shops, orders = _columns(sorted(keys))
     rows = await tx.driver.fetch(
-        "SELECT o.shop, o.order_id, o.revision, o.stage, o.body, o.points_per_unit"
+        "SELECT o.shop, o.order_id, o.revision, o.body, o.points_per_unit"
         " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (shop, order_id, place)"
         " JOIN order_state AS o USING (shop, order_id) ORDER BY k.place FOR UPDATE OF o",
         shops,
@@ -48,15 +47,15 @@ async def save_orders(tx: Transaction, new: Sequence[StoredOrder], changed: Sequ
     """Keep states. Two workers that meet a new order at once collide on its key, and the later one starts over."""
     if new:
         await tx.driver.execute(
-            "INSERT INTO order_state (shop, order_id, revision, stage, body, points_per_unit) SELECT * FROM unnest("
-            "$1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::bytea[], $6::text[]) ORDER BY 1, 2",
+            "INSERT INTO order_state (shop, order_id, revision, body, points_per_unit) SELECT * FROM unnest("
+            "$1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::text[]) ORDER BY 1, 2",
             *_order_columns(new),
         )
     if changed:
         await tx.driver.execute(
-            "UPDATE order_state AS o SET revision = n.revision, stage = n.stage, body = n.body,"
-            " points_per_unit = n.points_per_unit FROM unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[],"
-            " $5::bytea[], $6::text[]) AS n (shop, order_id, revision, stage, body, points_per_unit)"
+            "UPDATE order_state AS o SET revision = n.revision, body = n.body,"
+            " points_per_unit = n.points_per_unit FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[],"
+            " $5::text[]) AS n (shop, order_id, revision, body, points_per_unit)"
             " WHERE o.shop = n.shop AND o.order_id = n.order_id",
             *_order_columns(changed),
         )
@@ -67,7 +66,6 @@ def _order_columns(orders: Sequence[StoredOrder]) -> list[list[Any]]:
         [order.shop for order in orders],
         [order.order for order in orders],
         [order.revision for order in orders],
-        [order.stage for order in orders],
         [order.body for order in orders],
         [order.points_per_unit for order in orders],
     ]
@@ -120,7 +118,7 @@ async def held(tx: Transaction, keys: Sequence[Key]) -> dict[Key, HeldCheckout]:
     }
 
 
-async def reserved_for_orders(tx: Transaction, orders: Sequence[Key]) -> dict[Key, list[str]]:
+async def reserved_for_orders(tx: Transaction, orders: Sequence[Key]) -> dict[Key, list[Key]]:
     """Checkouts that may still hold points and were made, or named, for these orders."""
     rows = await tx.driver.fetch(
         "SELECT c.shop, c.order_id, c.checkout FROM unnest($1::text[], $2::text[]) AS k (shop, order_id)"
@@ -129,9 +127,9 @@ async def reserved_for_orders(tx: Transaction, orders: Sequence[Key]) -> dict[Ke
         *_columns(orders),
         sorted(RESERVED),
     )
-    found: dict[Key, list[str]] = {}
+    found: dict[Key, list[Key]] = {}
     for row in rows:
-        found.setdefault((row["shop"], row["order_id"]), []).append(row["checkout"])
+        found.setdefault((row["shop"], row["order_id"]), []).append((row["shop"], row["checkout"]))
     return found
 
 

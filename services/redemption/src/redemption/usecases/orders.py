@@ -1,6 +1,6 @@
 """What orders do to points: spent when paid, given back on refund or cancellation, freed when called off unpaid."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
@@ -9,11 +9,10 @@ from typing import Any
 import structlog
 
 from chassis import Outcome, Poison, Transaction
-from contracts import decode, encode
 from contracts.amounts import amounts
 from contracts.event import MAX_POINTS
-from contracts.life import Stage, current_refunds, generation, is_cancelled, merge, same_sale, stage
-from contracts.orders import Order, OrderChanged
+from contracts.life import Stage, current_refunds, generation, stage
+from contracts.orders import Order
 from contracts.postings import Cause, GiveBack, PostingRequested, Release
 from contracts.postings import Spend as SpendAsked
 from contracts.returns import returned_fractions, returned_share
@@ -23,46 +22,12 @@ from redemption.domain.quote import points_for
 from redemption.domain.spending import Part, Spend
 from redemption.schemas import Using, unit
 from redemption.store import orders as store
-from redemption.store.orders import HeldCheckout, Key, StoredOrder
+from redemption.store.orders import HeldCheckout, Key
 from redemption.store.terms import Terms, load_terms
+from redemption.usecases.states import Case, Folded, SettleOrder, fold
 
 SOURCE = "redemption"
 """Our name as the source of postings; keys are unique per shop and source."""
-
-
-@dataclass(frozen=True, slots=True)
-class SettleOrder:
-    """An order's state has been told."""
-
-    order: Order
-    traceparent: str | None = None
-
-    @property
-    def key(self) -> Key:
-        return (self.order.shop, self.order.order)
-
-
-@dataclass(slots=True)
-class _Case:
-    """One order whose newest state has changed, and whether points were ever used for it."""
-
-    order: Order
-    traceparent: str | None
-    stored: StoredOrder
-    spends: list[Spend] = field(default_factory=list)
-
-    @property
-    def key(self) -> Key:
-        return self.stored.key
-
-    @property
-    def is_paid(self) -> bool:
-        return self.order.paid_at is not None and not is_cancelled(self.order)
-
-    @property
-    def checkouts(self) -> list[Key]:
-        """The checkouts that points tenders name."""
-        return [(self.order.shop, t.checkout) for t in self.order.tenders if t.kind == "points" and t.checkout]
 
 
 @dataclass(slots=True)
@@ -77,84 +42,17 @@ class _Known:
 async def settle(tx: Transaction, commands: Sequence[SettleOrder]) -> Outcome:
     """Bring the points of orders to what their newest states want; older and repeated states change nothing."""
     stored = await store.lock_orders(tx, list({command.key for command in commands}))
-    cases, states = _fold(commands, stored)
-    outcome = await _settle_cases(tx, cases)
-    poisoned = outcome.poisoned
-    saved = {case.key: replace(case.stored, points_per_unit=outcome.rates.get(case.key)) for case in cases}
-    changed = [saved.get(key, state) for key, state in states.items() if key not in poisoned]
+    folded = fold(commands, stored)
+    settled = await _settle_cases(tx, folded)
+    poisoned = {**folded.poisoned, **settled.poisoned}
+    saved = {case.key: replace(case.stored, points_per_unit=settled.rates.get(case.key)) for case in folded.cases}
+    changed = [saved.get(key, state) for key, state in folded.states.items() if key not in poisoned]
     await store.save_orders(
         tx, [state for state in changed if state.key not in stored], [state for state in changed if state.key in stored]
     )
     return Outcome(
-        answers=[poisoned.get(command.key) for command in commands], events=outcome.events, traces=outcome.traces
+        answers=[poisoned.get(command.key) for command in commands], events=settled.events, traces=settled.traces
     )
-
-
-def uses_points(order: Order) -> bool:
-    """Whether points have paid for any part of the order."""
-    return any(tender.kind == "points" and (tender.points or tender.amount) for tender in order.tenders)
-
-
-# -- which state holds
-
-
-def _fold(
-    commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]
-) -> tuple[list[_Case], dict[Key, StoredOrder]]:
-    """The cases to settle, and all states that have changed. Orders that never saw points are only counted."""
-    states: dict[Key, StoredOrder] = {}
-    newest: dict[Key, tuple[Order, str | None]] = {}
-    for command in commands:
-        known = states.get(command.key) or stored.get(command.key)
-        order = _newer(known, newest.get(command.key), command.order)
-        if order is None:
-            continue
-        touched = uses_points(order) or (known is not None and known.body is not None)
-        states[command.key] = StoredOrder(
-            shop=order.shop,
-            order=order.order,
-            revision=order.revision,
-            stage=stage(order),
-            body=encode(order) if touched else None,
-            points_per_unit=known.points_per_unit if known else None,
-        )
-        newest[command.key] = (order, command.traceparent)
-    cases = [
-        _Case(order, traceparent, states[key])
-        for key, (order, traceparent) in newest.items()
-        if states[key].body is not None
-    ]
-    return cases, states
-
-
-def _newer(known: StoredOrder | None, folded: tuple[Order, str | None] | None, order: Order) -> Order | None:
-    """The state that holds from now on, or None when what is known holds already."""
-    if known is None or order.revision > known.revision:
-        return order
-    if order.revision < known.revision:
-        return None
-    if known.body is None:  # of an order that saw no points, only how far it has come is known
-        if stage(order) > known.stage or (uses_points(order) and stage(order) == known.stage):
-            return order
-        return None
-    before = folded[0] if folded else decode(OrderChanged, known.body)
-    if uses_points(before) != uses_points(order):
-        _alarm_sales_differ(order)
-        holds = max(before, order, key=lambda state: (stage(state), uses_points(state)))
-        return None if holds is before else order
-    merged = merge(before, order)
-    if not same_sale(before, order):
-        _alarm_sales_differ(order)
-    return None if encode(merged) == encode(before) else merged
-
-
-def _alarm_sales_differ(order: Order) -> None:
-    structlog.get_logger().error(
-        "revision_told_twice_with_different_sales", shop=order.shop, order=order.order, revision=order.revision
-    )
-
-
-# -- what the states want
 
 
 @dataclass(slots=True)
@@ -167,9 +65,10 @@ class _Settled:
     rates: dict[Key, str | None] = field(default_factory=dict)
 
 
-async def _settle_cases(tx: Transaction, cases: Sequence[_Case]) -> _Settled:
+async def _settle_cases(tx: Transaction, folded: Folded) -> _Settled:
     settled = _Settled()
-    if not cases:
+    cases = folded.cases
+    if not folded.newest:
         return settled
     known = await _load(tx, cases)
     saved: dict[tuple[Key, str, int], tuple[Key, Spend, int]] = {}
@@ -194,11 +93,11 @@ async def _settle_cases(tx: Transaction, cases: Sequence[_Case]) -> _Settled:
             settled.traces.append(case.traceparent)
     await store.save_spends(tx, list(saved.values()))
     await store.name_orders(tx, named)
-    await _release_called_off(tx, [case for case in cases if case.key not in settled.poisoned], known, settled)
+    await _release_called_off(tx, folded.called_off, settled)
     return settled
 
 
-async def _load(tx: Transaction, cases: Sequence[_Case]) -> _Known:
+async def _load(tx: Transaction, cases: Sequence[Case]) -> _Known:
     """Let paid orders claim what they name, and read everything that the cases name."""
     await store.claim(tx, {key: case.order.order for case in cases if case.is_paid for key in case.checkouts})
     named = sorted({key for case in cases for key in case.checkouts})
@@ -212,7 +111,7 @@ async def _load(tx: Transaction, cases: Sequence[_Case]) -> _Known:
     )
 
 
-def _parts(case: _Case, known: _Known, rate: str | None) -> list[Part]:
+def _parts(case: Case, known: _Known, rate: str | None) -> list[Part]:
     """What each points tender of a paid order should take. Tenders that name the same checkout are one."""
     wanted: dict[str, int] = {}
     for tender in case.order.tenders:
@@ -253,7 +152,7 @@ def _returned(order: Order, parts: Sequence[Part]) -> int:
     return returned_share(shares, returned_fractions(order, sums))
 
 
-def _rate(case: _Case, known: _Known) -> str | None:
+def _rate(case: Case, known: _Known) -> str | None:
     """Points per unit for tenders that name neither points nor a hold: today's when first seen, then that for ever."""
     if case.stored.points_per_unit is not None:
         return case.stored.points_per_unit
@@ -274,40 +173,39 @@ def _points_at(order: Order, amount: int, rate: str | None, terms: Terms) -> int
     return max(1, ceil(Fraction(amount) * Fraction(rate) / unit(order.currency, order.rate, terms.programme.currency)))
 
 
-async def _release_called_off(tx: Transaction, cases: Iterable[_Case], known: _Known, settled: _Settled) -> None:
+async def _release_called_off(tx: Transaction, called_off: Sequence[Case], settled: _Settled) -> None:
     """Free the holds of orders that were called off before they were paid here."""
-    called_off = [case for case in cases if is_cancelled(case.order)]
     if not called_off:
         return
     made_for = await store.reserved_for_orders(tx, [case.key for case in called_off])
+    named = {case.key: dict.fromkeys([*case.checkouts, *made_for.get(case.key, [])]) for case in called_off}
+    keys = sorted({key for names in named.values() for key in names})
+    held, claims = await store.held(tx, keys), await store.claims(tx, keys)
     for case in called_off:
-        names = [checkout for _, checkout in case.checkouts]
-        for checkout in dict.fromkeys([*names, *made_for.get(case.key, [])]):
-            key = (case.order.shop, checkout)
-            found = known.held.get(key) or (await store.held(tx, [key])).get(key)
-            if found is None or found.state not in RESERVED:
+        for key in named[case.key]:
+            found = held.get(key)
+            if found is None or found.state not in RESERVED or claims.get(key, case.order.order) != case.order.order:
                 continue
-            if any(
-                spend.hold == found.held.hold for spend in case.spends
-            ):  # captured, whether we have heard of it or not
-                continue
-            if known.claims.get(key, case.order.order) != case.order.order:
-                continue
-            settled.events.append(
-                PostingRequested(
-                    shop=case.order.shop,
-                    member=found.held.member,
-                    source=SOURCE,
-                    posting=f"{found.held.hold}/called-off",
-                    order=case.order.order,
-                    cause=Cause(reason="cancellation"),
-                    effect=Release(hold=found.held.hold),
-                )
-            )
+            if any(spend.hold == found.held.hold for spend in case.spends):
+                continue  # captured, whether we have heard of it yet or not
+            settled.events.append(_release(case.order, found))
             settled.traces.append(case.traceparent)
 
 
 # -- how it is said
+
+
+def _release(order: Order, found: HeldCheckout) -> PostingRequested:
+    """What frees a hold, under its natural key."""
+    return PostingRequested(
+        shop=order.shop,
+        member=found.held.member,
+        source=SOURCE,
+        posting=f"{found.held.hold}/called-off",
+        order=order.order,
+        cause=Cause(reason="cancellation"),
+        effect=Release(hold=found.held.hold),
+    )
 
 
 def _posting(order: Order, ask: spending.Ask) -> PostingRequested:
