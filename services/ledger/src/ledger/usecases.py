@@ -19,6 +19,7 @@ from ledger.domain import (
     State,
     decide,
     settle_due,
+    settle_parked,
 )
 from ledger.store import programmes, reading
 from ledger.store.loading import load, load_whole, parked_of
@@ -125,21 +126,15 @@ async def bring_up_to_date(tx: Transaction, account_ids: Sequence[UUID]) -> Resu
 
 
 async def offer_again(tx: Transaction, account_id: UUID, key: tuple[str, str, str]) -> bool:
-    """Decide a parked posting anew, as if it came now; whether it is settled at last."""
-    parked_id = PostingId(*key)
-    by_id = {row.posting.id: row for row in await parked_of(tx.driver, [account_id])}
-    if parked_id not in by_id:
+    """Look at a parked posting again: its cause may be known by now, or be another member's. Whether it is settled."""
+    by_id = {row.posting.id: row.posting for row in await parked_of(tx.driver, [account_id])}
+    posting = by_id.get(PostingId(*key))
+    if posting is None:
         return True
-    parked = by_id[parked_id]
-    loaded = await load(tx.driver, [parked.posting], tx.now)
-    loaded.state.outcomes.pop(parked_id, None)
-    loaded.state.parked.clear()
-    decision = decide(loaded.state, [parked.posting], tx.now)
-    if decision.parked:
-        return False
-    decision.settled, decision.decided, decision.unparked = decision.decided, [], [parked]
+    loaded = await load(tx.driver, [posting], tx.now)
+    decision = settle_parked(loaded.state, tx.now)
     await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
-    return True
+    return any(parked.posting.id == posting.id for parked in decision.unparked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chassis.lanes import lane_of
+from contracts.event import MAX_BODY_BYTES
+from contracts.ledger import PointsChanged
 from ledger import jobs, usecases
 from ledger.domain import Award
 from ledger.store import upkeep
+from ledger.store.log import LedgerLog
 
 from .conftest import SHOP, Ledger, iso
 
@@ -155,3 +158,22 @@ def same_award() -> usecases.Asked:
     """The same award each time."""
 
     return usecases.Asked(Award(shop=SHOP, member="m-1", source="rules", key="a-1", amount=10))
+
+
+async def test_an_entry_of_very_many_lots_still_fits_its_event(ledger: Ledger) -> None:
+    asked = [
+        usecases.Asked(Award(shop=SHOP, member="m-1", source="rules", key=f"a-{number}", amount=1))
+        for number in range(2_500)
+    ]
+    await ledger.settle(asked)
+    await ledger.done("m-1", {"kind": "spend", "checkout": "c-1", "generation": 1, "amount": 2_500})
+    (lane,) = [row["lane"] for row in await ledger.sql("SELECT DISTINCT lane FROM entry")]
+    async with ledger.runtime.database.begin() as tx:
+        (event,) = await LedgerLog().read(tx.driver, {lane: 2_500}, 10)
+    assert len(event.body) < MAX_BODY_BYTES
+    told = PointsChanged.model_validate_json(event.body)
+    assert (told.kind, told.changes.available, event.subject) == ("spend", -2_500, "spend")
+    assert 1_000 < len(told.lots) < 2_500
+    (line,) = await ledger.entries("m-1", limit=1)
+    assert len(line["lots"]) == 2_500
+    await ledger.check()

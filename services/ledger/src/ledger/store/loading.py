@@ -108,8 +108,12 @@ class _Named:
         self.holds: set[HoldId] = set()
         self.spends: set[SpendId] = set()
         self.orders: set[tuple[UUID, str]] = set()
+        self.credited: dict[AccountKey, list[str]] = {}
+        """Orders of awards: their spends matter only where the account is loaded whole."""
         for posting in postings:
             if isinstance(posting, _CREDITS):
+                if posting.order is not None:
+                    self.credited.setdefault(posting.account_key, []).append(posting.order)
                 continue
             self.debiting.add(posting.account_key)
             if posting.order is not None:
@@ -193,8 +197,8 @@ async def _parked(driver: asyncpg.Connection, loaded: Loaded, postings: Sequence
     causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend))
     waiting = []
     for parked in await parked_of(driver, list(loaded.by_id)):
-        loaded.state.add_parked(parked)
-        if parked.waits_for in causes:
+        if parked.waits_for in causes or parked.posting.id in causes:
+            loaded.state.add_parked(parked)
             waiting.append(parked.posting)
     return waiting
 
@@ -244,6 +248,8 @@ async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountK
     ids = sorted(account.id for key, account in state.accounts.items() if key in whole and not account.fresh)
     foreign = _Foreign(driver, loaded)
     if ids:
+        for key in whole & named.credited.keys():
+            named.orders.update((state.accounts[key].id, order) for order in named.credited[key])
         await _open_lots(driver, loaded, ids)
         for row in await driver.fetch(
             f"SELECT {rows.HOLD_COLUMNS} FROM hold AS h WHERE h.account_id = ANY($1) AND h.state = 'open'",  # noqa: S608

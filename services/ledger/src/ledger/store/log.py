@@ -24,6 +24,9 @@ _ENTRIES: Final = (
     " ORDER BY e.position LIMIT $3) AS e"
     " JOIN account AS a ON a.id = e.account_id"
 )
+MOST_LOTS_CHARACTERS: Final = 256 * 1024
+"""Of an event's lots: half of what an event may have."""
+
 _UUID_VALUE: Final = ~(0xF000 << 64 | 0xC000 << 48)
 _UUID_8: Final = 0x8000 << 64 | 0x8000 << 48
 
@@ -129,7 +132,7 @@ def entry_event(row: Any) -> Outgoing:
             "held": held_after,
             "debt": debt_after,
         },
-        "lots": msgspec.Raw(lots.encode()),
+        "lots": msgspec.Raw(_told_lots(lots).encode()),
         "shortfall": shortfall,
         "hash": entry_hash.hex(),
     }
@@ -146,10 +149,19 @@ def entry_event(row: Any) -> Outgoing:
         topic=topics.LEDGER.name,
         key=f"{shop}/{member}",
         type="points-changed",
+        subject=kind,
         body=rows.encode_json(body),
         at=recorded_at,
         trace=trace,
     )
+
+
+def _told_lots(lots: str) -> str:
+    """An entry of thousands of lots would not fit a message; the statement has them all."""
+    if len(lots) <= MOST_LOTS_CHARACTERS:
+        return lots
+    told: list[Any] = rows.decode_json(lots)
+    return rows.json_text(told[: MOST_LOTS_CHARACTERS * len(told) // len(lots)])
 
 
 def refusal_event(row: Any) -> Outgoing:
@@ -179,6 +191,7 @@ def refusal_event(row: Any) -> Outgoing:
         topic=topics.LEDGER.name,
         key=f"{shop}/{member}",
         type="posting-refused",
+        subject=kind,
         body=rows.encode_json(body),
         at=at,
         trace=trace,
