@@ -230,7 +230,7 @@ async def test_a_body_that_does_not_fit_is_a_problem_that_says_where(client: htt
         (b"{", 400, "malformed_json"),
         (b"", 422, "invalid_request"),
         (b"null", 422, "invalid_request"),
-        (b"\xff\xfe", 400, "malformed_request"),
+        (b"\xff\xfe", 400, "malformed_json"),
         (b'{"text": 5}', 422, "invalid_request"),
         (b'{"number": 1}', 422, "invalid_request"),
     ):

@@ -1,0 +1,183 @@
+"""Inside a batch: what is dropped, what waits, what a second try may change."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+
+from chassis import Outcome, Poison, Transaction, deadletters, fence, queues, waiting
+from chassis.batch import Applier
+from chassis.consumer import Worker
+from chassis.database import Database, is_transient
+from chassis.messages import Consumer, Message, Raw, read
+from contracts import encode, topics
+from contracts.activities import ActivityRecorded
+from testkit import wait_until
+from testkit.probe import Probe, Record, activity, record
+
+PARTITION = ("activities", 0)
+
+
+def _raw(offset: int, kind: str = "check-in") -> Raw:
+    headers = (("ce_type", b"activity-recorded"),)
+    return Raw("activities", 0, offset, b"corner/m-1", headers, encode(activity(offset, kind=kind)))
+
+
+def _consumer(usecase: Any = record, known: Any = None) -> Consumer:
+    return Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: Record.of}, usecase, known=known)
+
+
+async def _standing_at(database: Database, offset: int) -> None:
+    async with database.begin() as tx:
+        await fence.begin_at(tx.driver, "activities", {PARTITION: fence.Position(offset, uuid.UUID(int=1))})
+
+
+async def _wait_in_queue(database: Database, consumer: Consumer, *raws: Raw) -> None:
+    async with database.begin() as tx:
+        await waiting.join(tx.driver, consumer.name, [read(consumer, raw, None) for raw in raws])
+
+
+async def test_records_below_the_position_and_of_partitions_without_one_are_dropped(offline: Probe) -> None:
+    database = Database(offline.settings)
+    await _standing_at(database, 5)
+    worker = Worker("probe", _consumer(), database, offline.settings)
+    worker._applier.next[PARTITION] = 5
+
+    def fetched(partition: int, *offsets: int) -> tuple[TopicPartition, list[Any]]:
+        records = [SimpleNamespace(**{name: getattr(_raw(n), name) for name in Raw.__slots__}) for n in offsets]
+        return TopicPartition("activities", partition), records
+
+    await worker._apply(None, dict([fetched(0, 3, 4, 5, 8), fetched(1, 9)]), asyncio.Event())
+    assert await offline.effects() == ["corner/a-5", "corner/a-8"]
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 9)]
+    await database.close()
+
+
+async def test_a_shop_that_became_known_meanwhile_is_seen_under_the_lock_and_nothing_waits(offline: Probe) -> None:
+    database, looks = Database(offline.settings), 0
+
+    async def known(tx: Transaction, shops: set[str]) -> set[str]:
+        nonlocal looks
+        looks += 1
+        return shops if looks > 1 else set()
+
+    await _standing_at(database, 0)
+    consumer = _consumer(known=known)
+    applier = Applier("probe.activities", consumer, database)
+    applier.next[PARTITION] = 0
+    await applier.apply([read(consumer, _raw(0), None)], {PARTITION: 1}, asyncio.Event())
+    assert await offline.effects() == ["corner/a-0"]
+    assert await offline.query("SELECT count(*) FROM waiting") == [0]
+    await database.close()
+
+
+async def test_two_who_empty_a_queue_take_turns_and_the_second_finds_it_empty(offline: Probe) -> None:
+    database, consumer = Database(offline.settings), _consumer()
+    await _wait_in_queue(database, consumer, _raw(1, "poison"), _raw(2))
+    async with database.begin() as tx:
+        await waiting.lock(tx.driver, consumer.name, ["corner"])
+        emptying = [asyncio.create_task(queues.empty_some(database, consumer, "corner", 10)) for _ in range(2)]
+        await wait_until(lambda: _waiting_for_lock(offline, 2))
+        assert await offline.effects() == []
+    first, second = sorted(await asyncio.gather(*emptying, return_exceptions=True), key=repr)
+    assert isinstance(first, asyncpg.SerializationError)
+    assert is_transient(first)
+    assert second is True
+    assert await offline.effects() == ["corner/a-1", "corner/a-2"]
+    assert await offline.query("SELECT count(*) FROM dead_letter") == [1]
+    assert await offline.query("SELECT count(*) FROM waiting") == [0]
+    await database.close()
+
+
+async def test_a_waiting_message_that_the_database_refuses_is_taken_out_and_the_others_are_applied(
+    offline: Probe,
+) -> None:
+    database, consumer = Database(offline.settings), _consumer()
+    await _wait_in_queue(database, consumer, *(_raw(n, "bad-data" if n == 3 else "check-in") for n in range(6)))
+    await queues.empty_all(database, consumer, 100, asyncio.Event())
+    assert await offline.effects() == [f"corner/a-{n}" for n in range(6) if n != 3]
+    assert await offline.query('SELECT code, "offset" FROM dead_letter') == [("refused_by_database", 3)]
+    assert await offline.query("SELECT count(*) FROM waiting") == [0]
+    await database.close()
+
+
+async def test_a_second_try_decides_anew_whether_a_message_is_dead(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, tries = Database(offline.settings), 0
+
+    async def undecided(tx: Transaction, commands: Sequence[Record]) -> Outcome:
+        nonlocal tries
+        tries += 1
+        outcome = await record(tx, commands)
+        return Outcome(answers=[Poison("early", "not yet") if tries == 1 else None], events=outcome.events)
+
+    store = deadletters.store
+
+    async def store_later(driver: Any, consumer: str, dead: Sequence[Message]) -> None:
+        if tries == 1:
+            raise asyncpg.SerializationError("again")
+        await store(driver, consumer, dead)
+
+    monkeypatch.setattr(deadletters, "store", store_later)
+    await _standing_at(database, 0)
+    consumer = _consumer(undecided)
+    applier = Applier("probe.activities", consumer, database)
+    applier.next[PARTITION] = 0
+    await applier.apply([read(consumer, _raw(0), None)], {PARTITION: 1}, asyncio.Event())
+    assert tries == 2
+    assert await offline.effects() == ["corner/a-0"]
+    assert await offline.query("SELECT count(*) FROM dead_letter") == [0]
+    await database.close()
+
+
+async def test_what_the_driver_itself_refuses_is_a_dead_letter_and_not_tried_for_ever(offline: Probe) -> None:
+    database = Database(offline.settings)
+
+    async def overflow(tx: Transaction, commands: Sequence[Record]) -> Outcome:
+        if any(command.kind == "overflow" for command in commands):
+            await tx.driver.fetchval("SELECT $1::int", 2**40)
+        return await record(tx, commands)
+
+    await _standing_at(database, 0)
+    consumer = _consumer(overflow)
+    applier = Applier("probe.activities", consumer, database)
+    applier.next[PARTITION] = 0
+    messages = [read(consumer, _raw(n, "overflow" if n == 2 else "check-in"), None) for n in range(5)]
+    await asyncio.wait_for(applier.apply(messages, {PARTITION: 5}, asyncio.Event()), 10)
+    assert await offline.effects() == [f"corner/a-{n}" for n in range(5) if n != 2]
+    assert await offline.query('SELECT code, "offset" FROM dead_letter') == [("refused_by_database", 2)]
+    await database.close()
+
+
+async def test_a_fault_that_is_no_messages_stops_instead_of_being_taken_apart_for_ever(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(offline.settings)
+
+    async def refuse(driver: Any, consumer: str, dead: Sequence[Message]) -> None:
+        raise asyncpg.CheckViolationError("ours")
+
+    monkeypatch.setattr(deadletters, "store", refuse)
+    await _standing_at(database, 0)
+    consumer = _consumer()
+    applier = Applier("probe.activities", consumer, database)
+    applier.next[PARTITION] = 0
+    with pytest.raises(asyncpg.CheckViolationError):
+        await applier.apply([read(consumer, _raw(0), None)], {PARTITION: 1}, asyncio.Event())
+    assert await offline.query("SELECT next FROM consumer_offset") == [0]
+    await database.close()
+
+
+async def _waiting_for_lock(probe: Probe, count: int) -> bool:
+    rows = await probe.query(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        waiting.WAITING_LOCK,
+    )
+    return bool(rows[0] == count)
