@@ -73,6 +73,7 @@ class Sender:
     channel: Channel
     attempt: Callable[[Work], Awaitable[Result]]
     limits: Limits
+    _slots: asyncio.Semaphore = field(init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _streams_at: Counter[Endpoint] = field(default_factory=Counter)
     _slots_at: dict[Endpoint, asyncio.Semaphore] = field(default_factory=dict)
@@ -82,6 +83,9 @@ class Sender:
     _pause_seconds: float = 0.0
     """Grows while the channel as a whole cannot be reached."""
     _paused_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.limits.connections)
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Until told to stop; then what is on its way comes to its end and is recorded."""
@@ -142,7 +146,8 @@ class Sender:
         self._streams_at[endpoint] += 1
         try:
             for each in work:
-                async with slots:
+                # The wait for a connection is over before the attempt's time, and the lease's, is looked at.
+                async with slots, self._slots:
                     retry_after = self._held(each, endpoint)
                     if retry_after is not None or time.monotonic() > until:
                         break  # not now: another endpoint's or another lease's turn

@@ -60,7 +60,7 @@ class NotificationsSettings(ServiceSettings):
 
     # -- sending
     send_every_seconds: float = Field(
-        default=0.25, gt=0, description="Pause between looks for due deliveries when idle."
+        default=0.5, gt=0, description="Pause between looks for due deliveries when idle."
     )
     lease_seconds: float = Field(
         default=30, gt=0, description="How late a delivery goes out again after a crash in the midst of it."

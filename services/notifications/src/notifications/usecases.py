@@ -1,6 +1,7 @@
 """What this service does, one function per verb: `(tx, commands in order of arrival) → Outcome`."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -91,7 +92,7 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
     members = {(event.shop, event.member) for _, event in told}
     recipients = await store.recipients(tx, members)
     endpoints = await store.endpoints(tx, {shop for shop, _ in members})
-    dues = []
+    dues, all_silences = [], list[Silence]()
     for command, event in told:
         routes, silences = due(
             event,
@@ -100,8 +101,9 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
             endpoints=[each.audience for each in endpoints.get(event.shop, ())],
             now=tx.now,
         )
-        _count(silences)
+        all_silences += silences
         dues.append(Due(event, routes, command.traceparent))
+    _count(all_silences)
     await _enqueue(tx, dues, endpoints)
     return Outcome()
 
@@ -188,9 +190,9 @@ async def _enqueue(tx: Transaction, dues: Sequence[Due], endpoints: dict[str, li
     measures.MESSAGES.inc(await store.enqueue(tx, dues, held))
 
 
-def _count(silences: Sequence[Silence]) -> None:
-    for silence in silences:
-        measures.SILENCES.labels(silence.value).inc()
+def _count(silences: Iterable[Silence]) -> None:
+    for silence, count in Counter(silences).items():
+        measures.SILENCES.labels(silence.value).inc(count)
 
 
 # --- what is done on time ----------------------------------------------------------------------------------------
