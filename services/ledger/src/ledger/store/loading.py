@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,6 +41,9 @@ KINDS: Final[Mapping[str, type[Posting]]] = {
 
 _CREDITS: Final = (Award, Credit)
 
+FEW: Final = 64
+"""Postings up to which round trips cost more than rows."""
+
 MOST_GROUPS: Final = 4
 """Batches hold few shops: up to so many are asked one by one with `= ANY`, at half the cost of `unnest`."""
 
@@ -50,6 +54,17 @@ _ACCOUNTS: Final = (
     f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
     " JOIN account AS a USING (shop, member, asset)"
 )
+_PARKED_COLUMNS: Final = "p.posting::text, p.content_hash, p.since"
+_PARKED: Final = f"SELECT {_PARKED_COLUMNS} FROM parked AS p WHERE p.account_id = ANY($1) ORDER BY p.place"  # noqa: S608
+_PARKED_OF: Final = {
+    _ACCOUNTS_OF_SHOP: f"SELECT {_PARKED_COLUMNS} FROM account AS a JOIN parked AS p ON p.account_id = a.id"  # noqa: S608
+    " WHERE a.shop = $1 AND a.asset = $2 AND a.member = ANY($3::text[]) ORDER BY p.place",
+    _ACCOUNTS: f"SELECT {_PARKED_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
+    " JOIN account AS a USING (shop, member, asset) JOIN parked AS p ON p.account_id = a.id ORDER BY p.place",
+}
+"""What waits on the accounts that such a question asks for."""
+
+_POLICIES: Final = "SELECT shop, shortfall FROM programme WHERE shop = ANY($1::text[])"
 _ACCOUNT_BY_ID: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1"  # noqa: S608
 _OUTCOMES_OF_SOURCE: Final = (
     f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
@@ -74,11 +89,35 @@ class Loaded:
     """Accounts that are stored, by the store's handle."""
 
 
+Question = tuple[str, tuple[Any, ...]]
+"""A statement and its parameters."""
+
+
+async def ask(driver: asyncpg.Connection, questions: Sequence[Question], *, few: bool) -> list[Sequence[Any]]:
+    """The rows of each. Where few are expected all go in one round trip, which then costs more than the rows."""
+    if not few or len(questions) < 2:
+        return [await driver.fetch(statement, *parameters) for statement, parameters in questions]
+    found: asyncpg.Record = await driver.fetchrow(
+        _as_one(tuple(statement for statement, _ in questions)),
+        *(parameter for _, parameters in questions for parameter in parameters),
+    )
+    return list(found)
+
+
+@lru_cache(maxsize=256)
+def _as_one(statements: tuple[str, ...]) -> str:
+    """Several questions as one row: an array of rows for each."""
+    columns = ", ".join(f"ARRAY(SELECT q FROM ({part}) AS q)" for part in rows.numbered_on(statements))  # noqa: S608
+    return f"SELECT {columns}"  # our own statements
+
+
 async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: datetime) -> Loaded:
     """All that deciding these postings needs, and no more: an award to an account that owes nothing reads no lots."""
-    loaded = await _accounts(driver, {posting.account_key for posting in postings})
-    concerned = [*postings, *await _parked(driver, loaded, postings)]
-    await _outcomes(driver, loaded.state, concerned)
+    loaded, waiting = await _first_look(driver, postings)
+    concerned = [*postings, *_concerned(loaded.state, postings, waiting)]
+    if len(concerned) > len(postings):
+        for found in await ask(driver, _about_outcomes(concerned[len(postings) :]), few=False):
+            _add_outcomes(loaded.state, found)
     named = _Named(loaded.state, concerned)
     whole = named.debiting | {
         account.key
@@ -92,7 +131,8 @@ async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: dat
 async def load_whole(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> Loaded:
     """Accounts with all that may fall due on them."""
     found = await driver.fetch(f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = ANY($1)", account_ids)  # noqa: S608
-    loaded = Loaded(State(policies=await _policies(driver, {row["shop"] for row in found})))
+    shops = {row[1] for row in found}
+    loaded = Loaded(State(policies=_policies(shops, await driver.fetch(_POLICIES, list(shops)))))
     for row in found:
         _add(loaded, row)
     await _books(driver, loaded, set(loaded.state.accounts), _Named(loaded.state, []))
@@ -139,31 +179,43 @@ def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return list(zip(*keys, strict=True))
 
 
-async def _policies(driver: asyncpg.Connection, shops: set[str]) -> dict[str, Policy]:
-    stored = await driver.fetch("SELECT shop, shortfall FROM programme WHERE shop = ANY($1)", list(shops))
+def _policies(shops: set[str], stored: Sequence[Any]) -> dict[str, Policy]:
     known = {shop: Policy(ShortfallPolicy(shortfall)) for shop, shortfall in stored}
     return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
 
 
-async def _accounts(driver: asyncpg.Connection, keys: set[AccountKey]) -> Loaded:
-    """The accounts; one that is not stored yet is a zero account with an id of its own."""
-    loaded = Loaded(State(policies=await _policies(driver, {key.shop for key in keys})))
-    groups: dict[tuple[str, str], list[str]] = {}
-    for shop, member, asset in keys:
-        groups.setdefault((shop, asset), []).append(member)
-    if len(groups) <= MOST_GROUPS:
-        stored = []
-        for (shop, asset), members in groups.items():
-            stored += await driver.fetch(_ACCOUNTS_OF_SHOP, shop, asset, members)
-    else:
-        stored = await driver.fetch(_ACCOUNTS, *_columns(keys))
-    for row in stored:
-        _add(loaded, row)
+async def _first_look(driver: asyncpg.Connection, postings: Sequence[Posting]) -> tuple[Loaded, list[Parked]]:
+    """Policies, accounts (one that is not stored yet is a zero account), what became of the keys, and what waits."""
+    keys = {posting.account_key for posting in postings}
+    shops = {key.shop for key in keys}
+    accounts, outcomes = _about_accounts(keys), _about_outcomes(postings)
+    questions = [(_POLICIES, (list(shops),)), *accounts, *outcomes]
+    few = len(postings) <= FEW
+    if few:
+        questions += [(_PARKED_OF[statement], parameters) for statement, parameters in accounts]
+    policies, *found = await ask(driver, questions, few=few)
+    loaded = Loaded(State(policies=_policies(shops, policies)))
+    for stored in found[: len(accounts)]:
+        for row in stored:
+            _add(loaded, row)
     known = loaded.state.accounts
     for key in keys:
         if key not in known:
             known[key] = Account(key=key, id=new_uuid(), fresh=True)
-    return loaded
+    for stored in found[len(accounts) :][: len(outcomes)]:
+        _add_outcomes(loaded.state, stored)
+    if few:
+        return loaded, [_parked(row) for stored in found[len(accounts) + len(outcomes) :] for row in stored]
+    return loaded, await parked_of(driver, list(loaded.by_id))
+
+
+def _about_accounts(keys: set[AccountKey]) -> list[Question]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for shop, member, asset in keys:
+        groups.setdefault((shop, asset), []).append(member)
+    if len(groups) > MOST_GROUPS:
+        return [(_ACCOUNTS, tuple(_columns(keys)))]
+    return [(_ACCOUNTS_OF_SHOP, (shop, asset, members)) for (shop, asset), members in groups.items()]
 
 
 def _add(loaded: Loaded, row: Any) -> None:
@@ -173,53 +225,50 @@ def _add(loaded: Loaded, row: Any) -> None:
     loaded.first_open_lots[account.id] = row[14]
 
 
-async def _outcomes(driver: asyncpg.Connection, state: State, postings: Sequence[Posting]) -> None:
+def _about_outcomes(postings: Sequence[Posting]) -> list[Question]:
     """What became of these keys, and of the awards that are to be taken back."""
     ids = {posting.id for posting in postings}
     ids.update(posting.award_id for posting in postings if isinstance(posting, Revoke))
     groups: dict[tuple[str, str], list[str]] = {}
     for shop, source, key in ids:
         groups.setdefault((shop, source), []).append(key)
-    if len(groups) <= MOST_GROUPS:
-        stored = []
-        for (shop, source), keys in groups.items():
-            stored += await driver.fetch(_OUTCOMES_OF_SOURCE, shop, source, keys)
-    else:
-        stored = await driver.fetch(_OUTCOMES, *_columns(ids))
+    if len(groups) > MOST_GROUPS:
+        return [(_OUTCOMES, tuple(_columns(ids)))]
+    return [(_OUTCOMES_OF_SOURCE, (shop, source, keys)) for (shop, source), keys in groups.items()]
+
+
+def _add_outcomes(state: State, stored: Sequence[Any]) -> None:
     for row in stored:
         outcome = rows.outcome_of(row)
         state.outcomes[outcome.id] = outcome
 
 
-async def _parked(driver: asyncpg.Connection, loaded: Loaded, postings: Sequence[Posting]) -> list[Posting]:
-    """What waits on these accounts; given back is what may apply now, since its cause is among the postings."""
+def _concerned(state: State, postings: Sequence[Posting], waiting: Sequence[Parked]) -> list[Posting]:
+    """Of what waits on these accounts, what may apply now: its cause is among the postings, or it is offered again."""
+    if not waiting:
+        return []
     causes: set[PostingId | SpendId] = {posting.id for posting in postings}
-    causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend))
-    waiting = []
-    for parked in await parked_of(driver, list(loaded.by_id)):
+    causes.update(posting.spend_id for posting in postings if isinstance(posting, Spend | Capture))
+    concerned = []
+    for parked in waiting:
         if parked.waits_for in causes or parked.posting.id in causes:
-            loaded.state.add_parked(parked)
-            waiting.append(parked.posting)
-    return waiting
+            state.add_parked(parked)
+            concerned.append(parked.posting)
+    return concerned
 
 
 async def parked_of(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> list[Parked]:
     """What waits on these accounts, in order of arrival."""
     if not account_ids:
         return []
-    stored = await driver.fetch(
-        "SELECT account_id, posting::text, content_hash, since FROM parked WHERE account_id = ANY($1) ORDER BY place",
-        account_ids,
-    )
-    return [
-        Parked(
-            posting=(posting := posting_of(json.loads(text))),
-            content_hash=content_hash,
-            waits_for=posting.award_id if isinstance(posting, Revoke) else _spend_of(posting),
-            since=since,
-        )
-        for _, text, content_hash, since in stored
-    ]
+    return [_parked(row) for row in await driver.fetch(_PARKED, account_ids)]
+
+
+def _parked(row: Any) -> Parked:
+    text, content_hash, since = row
+    posting = posting_of(json.loads(text))
+    waits_for = posting.award_id if isinstance(posting, Revoke) else _spend_of(posting)
+    return Parked(posting=posting, content_hash=content_hash, waits_for=waits_for, since=since)
 
 
 def _spend_of(posting: Posting) -> SpendId:
@@ -250,17 +299,18 @@ async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountK
     if ids:
         for key in whole & named.credited.keys():
             named.orders.update((state.accounts[key].id, order) for order in named.credited[key])
-        await _open_lots(driver, loaded, ids)
-        for row in await driver.fetch(
-            f"SELECT {rows.HOLD_COLUMNS} FROM hold AS h WHERE h.account_id = ANY($1) AND h.state = 'open'",  # noqa: S608
-            ids,
-        ):
+        firsts = [loaded.first_open_lots[account_id] for account_id in ids]
+        lots, holds, shortfalls = await ask(
+            driver,
+            [(_OPEN_LOTS, (ids, firsts)), (_OPEN_HOLDS, (ids,)), (_OPEN_SHORTFALLS, (ids,))],
+            few=len(ids) <= FEW,
+        )
+        for row in lots:
+            state.add_lot(rows.lot_of(row, loaded.by_id[row[0]]))
+        loaded.whole.update(ids)
+        for row in holds:
             state.add_hold(rows.hold_of(row, loaded.by_id[row[0]]))
-        for row in await driver.fetch(
-            f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1) AND"  # noqa: S608
-            " f.held + f.owed + f.written_off > 0",
-            ids,
-        ):
+        for row in shortfalls:
             shortfall = rows.shortfall_of(row, loaded.by_id[row[0]])
             state.add_shortfall(shortfall)
             if shortfall.order is not None:
@@ -287,16 +337,17 @@ class _Foreign:
         return account
 
 
-async def _open_lots(driver: asyncpg.Connection, loaded: Loaded, ids: Sequence[UUID]) -> None:
-    found = await driver.fetch(
-        f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"  # noqa: S608
-        " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0",
-        ids,
-        [loaded.first_open_lots[account_id] for account_id in ids],
-    )
-    for row in found:
-        loaded.state.add_lot(rows.lot_of(row, loaded.by_id[row[0]]))
-    loaded.whole.update(ids)
+_OPEN_LOTS: Final = (
+    f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"  # noqa: S608
+    " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0"
+)
+_OPEN_HOLDS: Final = (
+    f"SELECT {rows.HOLD_COLUMNS} FROM hold AS h WHERE h.account_id = ANY($1::uuid[]) AND h.state = 'open'"  # noqa: S608
+)
+_OPEN_SHORTFALLS: Final = (
+    f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1::uuid[])"  # noqa: S608
+    " AND f.held + f.owed + f.written_off > 0"
+)
 
 
 async def _named_awards(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:

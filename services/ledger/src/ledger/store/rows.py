@@ -1,5 +1,6 @@
 """Between rows and the domain's records, both ways."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -59,6 +60,17 @@ def update_from_arrays(table: Table, keys: Sequence[str], columns: Sequence[str]
     match = " AND ".join(f'old."{key}" = new."{key}"' for key in keys)
     return f"UPDATE {table.name} AS old SET {values} FROM unnest({arrays}) AS new ({names}) WHERE {match}"  # noqa: S608  # our own names
 
+
+def numbered_on(statements: Sequence[str]) -> list[str]:
+    """Statements that can stand in one, each with its parameters numbered on from the ones before."""
+    parts, used = [], 0
+    for statement in statements:
+        parts.append(_PARAMETER.sub(lambda match, base=used: f"${int(match[1]) + base}", statement))  # type: ignore[misc]
+        used += max(int(number) for number in _PARAMETER.findall(statement))
+    return parts
+
+
+_PARAMETER: Final = re.compile(r"\$(\d+)")
 
 # -- from rows
 

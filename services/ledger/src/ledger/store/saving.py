@@ -1,6 +1,5 @@
 """What follows from postings, written in one statement per table, whatever their number."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,17 +140,9 @@ class Writes:
 @lru_cache(maxsize=256)
 def _together(statements: tuple[str, ...]) -> str:
     """Several writes as one statement, their parameters numbered on: a round trip costs more than a row."""
-    parts, used = [], 0
-    for statement in statements:
-        numbers = [int(number) for number in _PARAMETER.findall(statement)]
-        parts.append(_PARAMETER.sub(lambda match, base=used: f"${int(match[1]) + base}", statement))  # type: ignore[misc]
-        used += max(numbers)
-    *others, last = parts
+    *others, last = rows.numbered_on(statements)
     named = ", ".join(f"w{place} AS ({part})" for place, part in enumerate(others))
     return f"WITH {named} {last}"
-
-
-_PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
 def _memos(writes: Writes, loaded: Loaded, decision: Decision, memos: Mapping[PostingId, Memo]) -> None:
