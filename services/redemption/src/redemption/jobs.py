@@ -1,10 +1,12 @@
 """What redemption does on time: finish checkouts that a crash left between two steps."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import structlog
 
 from chassis import Database, Job
+from redemption.alarms import UNFINISHED_AGE
 from redemption.domain.errors import LedgerUnavailable
 from redemption.holding import Desk
 from redemption.ledger_client import LedgerClient
@@ -20,6 +22,8 @@ def finishing(settings: RedemptionSettings, ledger: LedgerClient) -> Job:
     async def run(database: Database, stop: asyncio.Event) -> None:
         desk = Desk(database, ledger)
         (unfinished,) = await database.execute(checkouts.find_unfinished, [look])
+        oldest = min((checkout.changed_at for checkout in unfinished), default=None)
+        UNFINISHED_AGE.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
         for checkout in unfinished:
             if stop.is_set():
                 return

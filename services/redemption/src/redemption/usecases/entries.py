@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-import structlog
-
 from chassis import Outcome, Transaction
+from redemption.alarms import alarm
 from redemption.domain.checkout import State, after_entry
 from redemption.store import entries as store
 from redemption.store.entries import Done, Standing
@@ -73,9 +72,7 @@ async def _follow_holds(tx: Transaction, entries: Sequence[FollowEntry]) -> None
         state = after_entry(standing.state, entry.kind)
         late_now = was_over and state is State.CAPTURED
         if late_now:
-            structlog.get_logger().warning(
-                "paid_after_the_hold_had_ended", shop=entry.shop, posting=entry.posting, shortfall=entry.shortfall
-            )
+            alarm("paid_after_the_hold_had_ended", shop=entry.shop, posting=entry.posting, shortfall=entry.shortfall)
         standings[hold] = changed[hold] = replace(
             standing, state=state, is_late=standing.is_late or late_now, epoch=entry.epoch, seq=entry.seq
         )
@@ -86,9 +83,7 @@ async def _follow_holds(tx: Transaction, entries: Sequence[FollowEntry]) -> None
 def _note(command: FollowEntry | FollowRefusal, done: Done) -> None:
     if isinstance(command, FollowRefusal):
         done.refusal = json.dumps({"posting": command.posting, "code": command.code, "detail": command.detail})
-        structlog.get_logger().error(
-            "posting_refused", shop=command.shop, posting=command.posting, code=command.code, detail=command.detail
-        )
+        alarm("posting_refused", shop=command.shop, posting=command.posting, code=command.code, detail=command.detail)
     elif command.kind == "spend":
         done.debited = command.debited
         done.shortfall = max(done.shortfall, command.shortfall)

@@ -6,8 +6,6 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-import structlog
-
 from chassis import Outcome, Poison, Transaction
 from contracts.amounts import amounts
 from contracts.event import MAX_POINTS
@@ -16,6 +14,7 @@ from contracts.orders import Order
 from contracts.postings import Cause, GiveBack, PostingRequested, Release
 from contracts.postings import Spend as SpendAsked
 from contracts.returns import returned_fractions, returned_share
+from redemption.alarms import alarm
 from redemption.domain import spending
 from redemption.domain.checkout import RESERVED
 from redemption.domain.quote import points_for
@@ -132,13 +131,19 @@ def _parts(case: Case, known: _Known, rate: str | None) -> list[Part]:
         held = known.held.get(key)
         mine = known.claims.get(key, case.order.order) == case.order.order
         if held is not None and not mine:
-            _alarm(case.order, "checkout_of_another_order", checkout=claim)
+            alarm("checkout_of_another_order", shop=case.order.shop, order=case.order.order, checkout=claim)
         part = spending.part(claim, points, case.order.member, held.held if held else None, mine=mine)
         if part is None:
-            _alarm(case.order, "points_tender_of_nobody", points=points)
+            alarm("points_tender_of_nobody", shop=case.order.shop, order=case.order.order, points=points)
             continue
         if part.difference:
-            _alarm(case.order, "tender_differs_from_hold", checkout=claim, difference=part.difference)
+            alarm(
+                "tender_differs_from_hold",
+                shop=case.order.shop,
+                order=case.order.order,
+                checkout=claim,
+                difference=part.difference,
+            )
         parts.append(part)
     return parts
 
@@ -236,7 +241,3 @@ def _posting(order: Order, ask: spending.Ask) -> PostingRequested:
         cause=cause,
         effect=GiveBack(checkout=spend.name, generation=spend.generation, total=spend.given_back),
     )
-
-
-def _alarm(order: Order, event: str, **facts: Any) -> None:
-    structlog.get_logger().warning(event, shop=order.shop, order=order.order, **facts)

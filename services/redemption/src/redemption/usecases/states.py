@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import structlog
-
 from chassis import Poison
 from contracts import Malformed, decode, encode
 from contracts.life import is_cancelled, merge, same_sale
 from contracts.orders import Order, OrderChanged
+from redemption.alarms import alarm
 from redemption.domain.spending import Spend
 from redemption.store.orders import Key, StoredOrder
 
@@ -141,6 +140,4 @@ def _newer(known: StoredOrder | None, folded: Order | None, order: Order) -> Ord
 
 
 def _alarm_sales_differ(order: Order) -> None:
-    structlog.get_logger().error(
-        "revision_told_twice_with_different_sales", shop=order.shop, order=order.order, revision=order.revision
-    )
+    alarm("revision_told_twice_with_different_sales", shop=order.shop, order=order.order, revision=order.revision)
