@@ -5,6 +5,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -294,3 +296,42 @@ async def test_a_deleted_endpoint_is_called_no_more(desk: Any) -> None:
     async with desk.running("jobs"):
         await wait_until(lambda: desk.query("SELECT FROM delivery WHERE state = 'dropped'"))
     assert desk.receiver.calls == []
+
+
+async def test_a_sender_killed_in_the_midst_loses_nothing_and_makes_no_second_id(desk: Any) -> None:
+    members = [f"m-{n}" for n in range(60)]
+    async with desk.running("api"):
+        await desk.open_shop_directly(*members)
+    await desk.tell(*(desk.entry(member, change=n) for n in (1, 2, 3) for member in members))
+    environment = {
+        **os.environ,
+        "NOTIFICATIONS_DATABASE_URL": desk.settings.database_url.get_secret_value(),
+        "NOTIFICATIONS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "NOTIFICATIONS_JWKS_FILE": str(desk.settings.jwks_file),
+        "NOTIFICATIONS_HTTP_PORT": str(desk.settings.http_port),
+        "NOTIFICATIONS_SMTP_PORT": str(desk.mail.port),
+        "NOTIFICATIONS_SMTP_SENDER": "points@shop.example",
+        "NOTIFICATIONS_SMTP_TIMEOUT_SECONDS": "1",
+        "NOTIFICATIONS_LEASE_SECONDS": "1",
+    }
+    sender = await asyncio.create_subprocess_exec(sys.executable, "-m", "notifications", "jobs", env=environment)
+    await wait_until(lambda: len(desk.mail.mails) > 25, timeout_seconds=60)
+    sender.kill()
+    await sender.wait()
+    assert await desk.query("SELECT DISTINCT state FROM delivery ORDER BY 1") in (["sent", "waiting"], ["waiting"])
+    # Another process takes over; its job need not wait for the dead one's.
+    stop, database = asyncio.Event(), desk.database()
+    run = jobs.send_emails(desk.settings)
+    task = asyncio.ensure_future(run(database, stop))
+    await wait_until(
+        lambda: desk.query("SELECT FROM delivery HAVING count(*) FILTER (WHERE state = 'sent') = 180"),
+        timeout_seconds=60,
+    )
+    stop.set()
+    await task
+    await database.close()
+    due = [f"<{each}@shop.example>" for each in await desk.query("SELECT delivery::text FROM delivery")]
+    assert set(desk.mail.ids()) == set(due)
+    for member in members:
+        subjects = list(dict.fromkeys(desk.mail.subjects(f"{member}@example.com")))
+        assert subjects == [f"You earned {n} points" for n in (1, 2, 3)]
