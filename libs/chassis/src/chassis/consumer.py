@@ -29,6 +29,9 @@ from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSU
 POLL_MS = 500
 """Longest wait for a batch; a stop is noticed after it."""
 
+FETCH_WAIT_MS = 1_000
+"""How long Kafka holds an empty fetch; the first record ends it at once, so longer only means fewer of them at rest."""
+
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bytes of one fetch over all partitions: several full batches, bounded memory."""
 
@@ -121,7 +124,7 @@ class Worker:
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             fetch_max_bytes=FETCH_MAX_BYTES,
-            fetch_max_wait_ms=POLL_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         kafka.subscribe([self.consumer.topic.name], listener=_Assignment(self, kafka, stop))
         try:

@@ -114,11 +114,8 @@ class Database:
         return {lane_of(key, count) for key in keys}
 
     @asynccontextmanager
-    async def begin(self, lanes: Iterable[int] = (), *, wakes_relay: bool = True) -> AsyncIterator[Transaction]:
-        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first.
-
-        The relay's own looks do not wake it: it would never come to rest.
-        """
+    async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first."""
         lane_count = await self.lane_count()
         async with self.engine.begin() as conn:
             # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
@@ -127,8 +124,19 @@ class Database:
             taken = await lane_locks.take(driver, lanes)
             now = await driver.fetchval("SELECT clock_timestamp()")
             yield Transaction(conn=conn, driver=driver, now=now, lanes=taken, lane_count=lane_count)
-        if wakes_relay:
-            self.committed.set()
+        self.committed.set()
+
+    @asynccontextmanager
+    async def look(self) -> AsyncIterator[asyncpg.Connection]:
+        """The driver's connection outside any transaction, for what is asked again and again: one round trip for each
+        statement, which commits by itself. Whatever needs two statements or a lock needs `begin`. It wakes no relay, so
+        the relay's own looks let it come to rest."""
+        async with self.engine.connect() as conn:
+            try:
+                yield (await conn.get_raw_connection()).driver_connection
+            except BaseException:
+                await conn.invalidate()  # it may be broken, and nothing else would notice
+                raise
 
     async def execute(
         self,

@@ -71,8 +71,8 @@ class JobRunner:
         JOB_SECONDS.labels(self._job.name).observe(time.monotonic() - started)
 
     async def _renew(self) -> bool:
-        async with self._database.begin() as tx:
-            return await lease.take(tx.driver, self._lease, self._owner, LEASE_SECONDS)
+        async with self._database.look() as driver:
+            return await lease.take(driver, self._lease, self._owner, LEASE_SECONDS)
 
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:

@@ -14,8 +14,8 @@ from chassis.processing import lanes_of, process
 
 async def empty_all(database: Database, consumer: Consumer, limit: int, stop: asyncio.Event) -> None:
     """Apply what waits of every shop that is known by now and not quarantined."""
-    async with database.begin() as tx:
-        shops = await waiting.shops_with_queue(tx.driver, consumer.name)
+    async with database.look() as driver:
+        shops = await waiting.shops_with_queue(driver, consumer.name)
     for shop in shops:
         while not stop.is_set() and await empty_some(database, consumer, shop, limit):
             pass
@@ -25,8 +25,8 @@ async def empty_some(database: Database, consumer: Consumer, shop: str, limit: i
     """Apply the head of a shop's queue in one transaction; false when there is nothing (more) to apply."""
     key_violations = 0
     while True:
-        async with database.begin() as tx:
-            head = await waiting.first(tx.driver, consumer.name, shop, limit)
+        async with database.look() as driver:
+            head = await waiting.first(driver, consumer.name, shop, limit)
         if not head:
             return False
         messages = [read(consumer, raw, raw.traceparent) for _, raw in head]

@@ -142,8 +142,8 @@ class Relay:
         pause_ms = BUSY_MS
         while True:
             self._database.committed.clear()  # before the look, so that what is committed after it wakes us
-            async with self._database.begin(wakes_relay=False) as tx:
-                rows = await self._log.read(tx.driver, cursors, self._settings.relay_batch_size)
+            async with self._database.look() as driver:
+                rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
             if rows:
                 await self._publish(producer, rows)
                 await self._move(cursors, rows)
@@ -222,8 +222,8 @@ class Relay:
         cursors.update(reached)
 
     async def _lease(self) -> bool:
-        async with self._database.begin() as tx:
-            return await lease.take(tx.driver, LEASE, self._owner, self._settings.relay_lease_seconds)
+        async with self._database.look() as driver:
+            return await lease.take(driver, LEASE, self._owner, self._settings.relay_lease_seconds)
 
     async def _housekeep(self, cursors: Mapping[int, int], stop: asyncio.Event) -> None:
         """Measure the lag, and drop what was sent long ago."""
