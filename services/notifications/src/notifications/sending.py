@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind
 from chassis import Database
 from chassis.ids import new_uuid
 from chassis.telemetry import current_traceparent, span
-from notifications import measures, rendering, usecases
+from notifications import measures, rendering, store, usecases
 from notifications.domain import Channel, TemplateInvalid, next_attempt
 from notifications.results import Gone, NotDue, Rejected, Result, Retry, Sent, Unreachable
 from notifications.smtp import Mail, Mailer
@@ -117,6 +117,9 @@ class Sender:
         room = self.limits.connections * AHEAD - len(self._running)
         if room < self.limits.connections or time.monotonic() < self._paused_until:
             return False
+        async with database.look() as driver:
+            if not await store.anything_due(driver, self.channel):
+                return False
         most = self.limits.per_endpoint * AHEAD
         lease = new_uuid()
         command = Claim(

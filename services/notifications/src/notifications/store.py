@@ -609,6 +609,17 @@ class Claimed:
     traceparent: str | None
 
 
+async def anything_due(driver: asyncpg.Connection, channel: Channel) -> bool:
+    """Whether a claim would find anything; asked outside a transaction, since it is asked again and again at rest."""
+    return bool(
+        await driver.fetchval(
+            "SELECT EXISTS (SELECT FROM shop AS s CROSS JOIN LATERAL (SELECT FROM stream AS t"
+            " WHERE t.channel = $1 AND t.shop = s.shop AND t.next_at <= clock_timestamp() LIMIT 1) AS d)",
+            channel.value,
+        )
+    )
+
+
 async def claim(
     tx: Transaction,
     channel: Channel,
