@@ -61,6 +61,11 @@ class Shop:
         assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         return answer.json()
 
+    async def make_rules(self, rules: dict[str, Any]) -> None:
+        """Make a version of these rules, and activate it."""
+        made = await self.post("rule-sets", {"rules": rules})
+        await self.post(f"rule-sets/{made['version']}/activate")
+
     async def publish(self, event: Event, *, event_id: str | None = None) -> None:
         """Publish an event as a shop's platform would."""
         headers = [
@@ -90,16 +95,10 @@ class Shop:
             "placed_at": now,
             "paid_at": now,
             "revision": 1,
+            "currency": "USD",
             **given,
         }
-        sold = OrderPaid(
-            shop=self.id,
-            order=order or f"o-{uuid.uuid4().hex[:8]}",
-            member=member,
-            currency="USD",
-            lines=lines,
-            **fields,
-        )
+        sold = OrderPaid(shop=self.id, order=order or f"o-{uuid.uuid4().hex[:8]}", member=member, lines=lines, **fields)
         await self.tell(sold)
         return sold
 
@@ -121,7 +120,7 @@ class Shop:
         (points,) = [balance for balance in found["balances"] if balance["asset"] == "points"]
         return {bucket: points[bucket] for bucket in ("available", "pending", "held", "debt")}
 
-    async def until_balance(self, member: str = "anna", **wanted: int) -> dict[str, int]:
+    async def until_balance(self, member: str = "anna", *, within_seconds: float = 20, **wanted: int) -> dict[str, int]:
         """Wait until the member's buckets are these, the others empty."""
         expected = {"available": 0, "pending": 0, "held": 0, "debt": 0, **wanted}
 
@@ -130,7 +129,7 @@ class Shop:
             assert balance == expected
             return balance
 
-        return await wait_until(reached, timeout_seconds=20, what=f"balance {expected} of {member}")
+        return await wait_until(reached, timeout_seconds=within_seconds, what=f"balance {expected} of {member}")
 
     async def statement(self, member: str = "anna") -> list[dict[str, Any]]:
         """All entries and refusals, newest first."""
@@ -186,6 +185,7 @@ async def opener(system: System, producer: Any) -> AsyncIterator[Opener]:
         using: dict[str, Any] | None = None,
         programme: dict[str, Any] | None = None,
         name: str | None = None,
+        with_rules: bool = True,
     ) -> Shop:
         shop_id = name or f"shop-{uuid.uuid4().hex[:8]}"
         client = httpx.AsyncClient(
@@ -194,8 +194,8 @@ async def opener(system: System, producer: Any) -> AsyncIterator[Opener]:
         clients.append(client)
         shop = Shop(shop_id, system, client, producer)
         await shop.put("programme", {**PROGRAMME, **(programme or {})})
-        made = await shop.post("rule-sets", {"rules": ONE_POINT_PER_DOLLAR if rules is None else rules})
-        await shop.post(f"rule-sets/{made['version']}/activate")
+        if with_rules:
+            await shop.make_rules(ONE_POINT_PER_DOLLAR if rules is None else rules)
         await wait_until(lambda: _known(shop), timeout_seconds=20, what="all services to know the shop")
         await shop.put("redemption/settings", {"online": HALF_WITH_POINTS} if using is None else using)
         return shop

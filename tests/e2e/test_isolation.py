@@ -5,8 +5,10 @@ from typing import Any
 import httpx
 
 from contracts import encode
-from contracts.orders import Line, OrderPaid
+from contracts.orders import OrderPaid
 from testkit import wait_until
+
+from .conftest import ONE_POINT_PER_DOLLAR, PROGRAMME
 
 Shop = Any
 Opener = Any
@@ -89,20 +91,19 @@ async def test_what_cannot_be_applied_becomes_a_dead_letter_and_the_stream_goes_
 
 
 async def test_a_dead_letter_is_replayed_once_its_cause_is_gone(opener: Opener) -> None:
-    """A foreign currency without a rate is refused; nothing can be fixed in the message, so it stays refused."""
-    shop = await opener()
-    order = OrderPaid(
-        shop=shop.id,
-        order="in-euros",
-        revision=1,
-        member="anna",
-        currency="EUR",
-        lines=(Line(line="1", product="p-1", quantity=1, unit_price=1_000),),
-        placed_at=(sold := await shop.sell(500)).placed_at,
-        paid_at=sold.paid_at,
-    )
-    await shop.publish(order)
-    letters = await wait_until(lambda: dead_letters(shop), timeout_seconds=20, what="the dead letter")
-    assert [(letter["code"], letter["replayed_at"]) for letter in letters] == [("rate_missing", None)]
-    await shop.post(f"rules/dead-letters/{letters[0]['id']}/replay", status=409)
-    await shop.until_balance(available=5)
+    """The shop was set up in the wrong currency: its orders had no rate. Set right, they are applied as they came."""
+    shop = await opener(with_rules=False)
+    sold = await shop.sell(1_600, currency="EUR")
+    (letter,) = await wait_until(lambda: dead_letters(shop), timeout_seconds=20, what="the dead letter")
+    assert (letter["code"], letter["replayed_at"]) == ("rate_missing", None)
+    replay = f"rules/dead-letters/{letter['id']}/replay"
+    refused = await shop.client.post(shop.path(replay), headers={"idempotency-key": "too-early"})
+    assert 400 <= refused.status_code < 500
+    await shop.put("programme", {**PROGRAMME, "currency": "EUR"})
+    await shop.make_rules(ONE_POINT_PER_DOLLAR)
+    assert (await shop.post(replay))["replayed_at"] is not None
+    await shop.until_balance(available=16)
+    assert (await shop.post(replay))["replayed_at"] is not None
+    await shop.publish(sold)
+    await shop.sell(100, currency="EUR")
+    await shop.until_balance(available=17)
