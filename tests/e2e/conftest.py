@@ -61,10 +61,11 @@ class Shop:
         assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         return answer.json()
 
-    async def make_rules(self, rules: dict[str, Any]) -> None:
-        """Make a version of these rules, and activate it."""
+    async def make_rules(self, rules: dict[str, Any], *, since: datetime | None = None) -> None:
+        """Make a version of these rules, and activate it for orders placed from now on, or since then."""
         made = await self.post("rule-sets", {"rules": rules})
-        await self.post(f"rule-sets/{made['version']}/activate")
+        beginning = {} if since is None else {"from": since.isoformat()}
+        await self.post(f"rule-sets/{made['version']}/activate", beginning)
 
     async def publish(self, event: Event, *, event_id: str | None = None) -> None:
         """Publish an event as a shop's platform would."""
@@ -185,7 +186,6 @@ async def opener(system: System, producer: Any) -> AsyncIterator[Opener]:
         using: dict[str, Any] | None = None,
         programme: dict[str, Any] | None = None,
         name: str | None = None,
-        with_rules: bool = True,
     ) -> Shop:
         shop_id = name or f"shop-{uuid.uuid4().hex[:8]}"
         client = httpx.AsyncClient(
@@ -194,8 +194,7 @@ async def opener(system: System, producer: Any) -> AsyncIterator[Opener]:
         clients.append(client)
         shop = Shop(shop_id, system, client, producer)
         await shop.put("programme", {**PROGRAMME, **(programme or {})})
-        if with_rules:
-            await shop.make_rules(ONE_POINT_PER_DOLLAR if rules is None else rules)
+        await shop.make_rules(ONE_POINT_PER_DOLLAR if rules is None else rules)
         await wait_until(lambda: _known(shop), timeout_seconds=20, what="all services to know the shop")
         await shop.put("redemption/settings", {"online": HALF_WITH_POINTS} if using is None else using)
         return shop

@@ -6,9 +6,6 @@ import httpx
 
 from contracts import encode
 from contracts.orders import OrderPaid
-from testkit import wait_until
-
-from .conftest import ONE_POINT_PER_DOLLAR, PROGRAMME
 
 Shop = Any
 Opener = Any
@@ -88,22 +85,3 @@ async def test_what_cannot_be_applied_becomes_a_dead_letter_and_the_stream_goes_
         assert all(letter["detail"] and letter["code"] for letter in letters)
         whole = await shop.get(f"{service}/dead-letters/{letters[-1]['id']}")
         assert whole["size_bytes"] == len(bad["malformed"][1])
-
-
-async def test_a_dead_letter_is_replayed_once_its_cause_is_gone(opener: Opener) -> None:
-    """The shop was set up in the wrong currency: its orders had no rate. Set right, they are applied as they came."""
-    shop = await opener(with_rules=False)
-    sold = await shop.sell(1_600, currency="EUR")
-    (letter,) = await wait_until(lambda: dead_letters(shop), timeout_seconds=20, what="the dead letter")
-    assert (letter["code"], letter["replayed_at"]) == ("rate_missing", None)
-    replay = f"rules/dead-letters/{letter['id']}/replay"
-    refused = await shop.client.post(shop.path(replay), headers={"idempotency-key": "too-early"})
-    assert 400 <= refused.status_code < 500
-    await shop.put("programme", {**PROGRAMME, "currency": "EUR"})
-    await shop.make_rules(ONE_POINT_PER_DOLLAR)
-    assert (await shop.post(replay))["replayed_at"] is not None
-    await shop.until_balance(available=16)
-    assert (await shop.post(replay))["replayed_at"] is not None
-    await shop.publish(sold)
-    await shop.sell(100, currency="EUR")
-    await shop.until_balance(available=17)
