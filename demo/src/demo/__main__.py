@@ -39,7 +39,7 @@ def main() -> int:
         return 2
     started = False
     try:
-        if not running.is_up(settings):
+        if not running.is_up():
             screen.title("Starting PostgreSQL, Kafka, four services, a mailbox and the gateway")
             started = True
             running.start()

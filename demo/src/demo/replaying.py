@@ -93,9 +93,9 @@ async def settled(watcher: Watcher, lag: Lag, show: Callable[[], Awaitable[None]
 
 
 async def _show(done: Replay, watcher: Watcher, lag: Lag, screen: Screen, *, expected: int, started_at: float) -> None:
-    seconds = time.monotonic() - started_at
+    seconds, sent = time.monotonic() - started_at, done.events  # before asking: what is sent meanwhile is not through
     unread = (await lag.behind())["rules.orders"]
-    through = max(done.events - unread, 0)
+    through = max(sent - unread, 0)
     screen.progress(
         through,
         expected,

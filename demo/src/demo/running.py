@@ -24,12 +24,10 @@ def shop_file() -> Path:
     return Path(str(resources.files("demo").joinpath("shop.yaml")))
 
 
-def is_up(settings: LocalSettings) -> bool:
+def is_up() -> bool:
     """Whether everything runs and is ready."""
     # `status` also prints a table, which nobody asked for.
-    return subprocess.run(_local("status"), stdout=subprocess.DEVNULL, check=False).returncode == 0 and (
-        settings.var.exists()
-    )
+    return subprocess.run(_local("status"), stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def start() -> None:

@@ -22,8 +22,8 @@ async def tell(gateway: Gateway, mailbox_url: str, visit: Visit, address: str, s
     """Balance, statement, why, quote, hold, e-mail."""
     await _balance(gateway, visit.member, screen)
     await _statement(gateway, visit.member, screen)
-    await _why(gateway, visit.order, screen)
     _checkout(visit, screen)
+    await _why(gateway, visit.order, screen)
     await _mail(mailbox_url, address, screen)
 
 
@@ -75,7 +75,7 @@ def _checkout(visit: Visit, screen: Screen) -> None:
     if quote is not None:
         limit = f", limited by the {quote['limited_by'].replace('_', ' ')}" if quote["limited_by"] else ""
         screen.say(
-            f"the same cart today: up to {quote['points']:,} of {quote['available']:,} points, "
+            f"the quote for its cart: up to {quote['points']:,} of {quote['available']:,} points, "
             f"worth {_money(quote['worth'])}{limit}"
         )
     if checkout is not None:
