@@ -1,6 +1,7 @@
 """Kills and freezes anywhere, every event twice and shuffled: nothing lost, nothing twice, nothing stuck."""
 
 import pytest
+
 from bench.chaos.run import run
 
 KILLS = 30
