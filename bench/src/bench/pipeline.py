@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import workload
@@ -126,9 +127,26 @@ async def _backlog(system: System, downstream: Downstream, events: list[OrderEve
         await workload.publish(system.bootstrap_servers, events)
     finally:
         paused.resume()
-    started = time.time()
+    started, used = time.time(), cpu_seconds(system)
     await downstream.all_of([event.order for event in events])
+    now = cpu_seconds(system)
+    for part, seconds in now.items():
+        print(f"    {part:16} {1e6 * (seconds - used[part]) / len(events):8.1f} µs of CPU per order", flush=True)
     return len(events) / (max(downstream.seen_at[event.order] for event in events) - started)
+
+
+def cpu_seconds(system: System) -> dict[str, float]:
+    """CPU time that each part has used so far, its children's included; `bench` is this process."""
+    used = {"bench": _cpu(psutil.Process())}
+    for part in system.state()["parts"]:
+        process = system.process(part)
+        used[part] = sum(_cpu(one) for one in [process, *process.children(recursive=True)])
+    return used
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def _paced(system: System, downstream: Downstream, events: list[OrderEvent]) -> list[Figure]:

@@ -16,6 +16,7 @@ from local.kafka import VERSION as KAFKA_VERSION
 from local.paths import ROOT
 
 FOLDER: Final = ROOT / "bench" / "results"
+_README: Final = ROOT / "bench" / "README.md"
 
 _PACKAGES: Final = (
     "aiokafka",
@@ -59,7 +60,33 @@ def write(name: str, figures: list[Figure]) -> Path:
         "figures": [asdict(figure) for figure in figures],
     }
     file.write_text(json.dumps(document, indent=2) + "\n")
+    _write_tables()
     return file
+
+
+def _write_tables() -> None:
+    """All results as tables at the end of the README, so that nobody copies figures by hand."""
+    head, marker, _ = _README.read_text().partition("<!-- written by python -m bench; do not edit below -->\n")
+    tables = []
+    for file in sorted(FOLDER.glob("*.json")):
+        document = json.loads(file.read_text())
+        machine = document["machine"]
+        rows = [
+            f"| `{figure['name']}` | {figure['value']:,} {figure['unit']} | {_beside(figure)} |"
+            for figure in document["figures"]
+        ]
+        tables += [
+            f"\n### {file.stem}",
+            f"`{document['command']}` at {document['commit']}, {machine['cores']} cores of {machine['processor']}\n",
+            "| figure | value | of its floor |",
+            "|---|---|---|",
+            *rows,
+        ]
+    _README.write_text(head + marker + "\n".join(tables) + "\n")
+
+
+def _beside(figure: dict[str, Any]) -> str:
+    return "" if figure["ratio"] is None else f"{figure['ratio']:.2f} of {figure['floor']:,.0f}"
 
 
 def show(figures: list[Figure]) -> None:
