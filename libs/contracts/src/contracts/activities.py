@@ -43,5 +43,5 @@ TOPIC = Topic(
     key="shop/member",
     events=(ActivityRecorded,),
     writers=("publishers",),
-    readers=("rules",),
+    readers=(),
 )

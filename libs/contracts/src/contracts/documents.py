@@ -65,7 +65,7 @@ def asyncapi() -> dict[str, Any]:
             "address": topic.name,
             "title": topic.about,
             "description": f"Writers (an ACL outside development): {', '.join(topic.writers)}. "
-            f"Readers: {', '.join(topic.readers)}. {retention(topic).capitalize()}.",
+            f"Readers: {readers(topic)}. {retention(topic).capitalize()}.",
             "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
             "bindings": {
                 "kafka": {
@@ -124,6 +124,11 @@ def retention(topic: Topic) -> str:
     return f"{kept}, only the newest of each key" if topic.compacted else kept
 
 
+def readers(topic: Topic) -> str:
+    """Who reads a topic, in words."""
+    return ", ".join(topic.readers) or "nobody yet"
+
+
 def _page() -> Iterator[str]:
     yield "<!-- Generated from libs/contracts by `python -m contracts generate`; do not edit. -->"
     yield "# Events\n"
@@ -141,7 +146,7 @@ def _page() -> Iterator[str]:
         events = ", ".join(f"[{event.type}](#{event.type})" for event in topic.events)
         cells = (
             f"[`{topic.name}`](#topic-{topic.name})", topic.key, events, ", ".join(topic.writers),
-            ", ".join(topic.readers), topic.partitions, topic.replication, retention(topic),
+            readers(topic), topic.partitions, topic.replication, retention(topic),
         )  # fmt: skip
         yield "| " + " | ".join(str(cell) for cell in cells) + " |"
     yield "\nWriters are an ACL outside development: whoever may write `postings` mints points."

@@ -22,7 +22,7 @@ class Buckets(Model):
 class LotChange(Model):
     """What an entry did to one lot."""
 
-    lot: OpaqueId
+    lot: OpaqueId = Field(description="Unique in its account: the `seq` of the entry that opened it.")
     change: int = Field(description="Points that the lot gained or lost.")
     remaining: int = Field(description="Points left in it afterwards.")
     activates_at: Instant
@@ -54,7 +54,9 @@ class PointsChanged(Event):
     changes: Buckets
     system: dict[str, int] = Field(description="System accounts on the other side; all changes sum to zero.")
     balances: Buckets = Field(description="The buckets after the entry.")
-    lots: tuple[LotChange, ...] = ()
+    lots: tuple[LotChange, ...] = Field(
+        default=(), description="Of thousands, only as many as fit an event; the statement has them all."
+    )
     shortfall: int = Field(default=0, description="Points that could not be taken: written off or owed.")
     hash: str = Field(description="Hex of the entry's hash; each covers the one before it.")
 
@@ -84,7 +86,7 @@ class PointsChanged(Event):
             balances=Buckets(available=131),
             lots=(
                 LotChange(
-                    lot="019cad9f-7c00-7000-8000-000000000003",
+                    lot="5",
                     change=11,
                     remaining=11,
                     activates_at=at,
@@ -137,5 +139,5 @@ TOPIC = Topic(
     key="shop/member",
     events=(PointsChanged, PostingRefused),
     writers=("ledger",),
-    readers=("rules", "redemption", "notifications", "anyone"),
+    readers=("redemption", "notifications", "anyone"),
 )
