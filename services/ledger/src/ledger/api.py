@@ -281,6 +281,8 @@ async def _end_hold(request: Request, effect: Capture | Release, order: str | No
     return _hold_answer(await desk.group.submit(asked), status=200)
 
 
+_BUCKETS: Final = ("available", "pending", "held", "debt")
+
 _STATES: Final = {"hold": "open", "capture": "captured", "release": "released"}
 
 
@@ -289,20 +291,24 @@ def _hold_answer(settled: Settled, *, status: int) -> Response:
     if outcome.error is not None:
         raise outcome.error
     assert hold is not None, "a posting of a hold that was not refused has its hold"
-    facts = outcome.facts
-    last = settled.entries[-1]
+    account, facts = settled.account, outcome.facts
+    if outcome.result is Result.UNCHANGED:  # freed before, by another posting or by its time limit: told as it ended
+        state, balance = hold.state.value, {bucket: getattr(account, bucket) for bucket in _BUCKETS}
+        facts = {"captured": hold.captured, "released": hold.released, "expiring": hold.expiring}
+    else:
+        state, balance = _STATES[outcome.kind], _after(settled.entries[-1])
     return _json(
         {
             "hold": hold.hold,
-            "member": settled.account.key.member,
-            "asset": settled.account.key.asset,
-            "state": _STATES[outcome.kind],
+            "member": account.key.member,
+            "asset": account.key.asset,
+            "state": state,
             "amount": hold.amount,
             "captured": facts.get("captured", 0),
             "released": facts.get("released", 0),
             "expiring": facts.get("expiring", 0),
             "expires_at": hold.expires_at,
-            "balance": _after(last),
+            "balance": balance,
             "repeated": outcome.repeated,
         },
         status=status,
