@@ -277,7 +277,8 @@ def _by_code(code: int, what: str, error: Exception, to: str) -> Result:
 
 
 def _reason(what: str, error: Exception, to: str) -> str:
-    """A server's words without any address: reasons are stored."""
+    """A server's words without any address, and without what no column can hold: reasons are stored."""
     words = str(getattr(error, "message", "") or type(error).__name__)
+    words = "".join(each if each.isprintable() else " " for each in words)  # NUL; bytes that are not UTF-8
     clean = _ANY_ADDRESS.sub("<address>", words.replace(to, "a@b"))
     return f"{what}: {' '.join(clean.split())}"[:MAX_REASON]

@@ -123,3 +123,8 @@ def test_refusals_for_good_and_for_now_without_any_address() -> None:
     assert _failure(aiosmtplib.SMTPDataError(452, "full"), "ana@example.com") == Retry("refused, 452: full")
     assert isinstance(_failure(aiosmtplib.SMTPSenderRefused(550, "no", "x"), "ana@example.com"), Retry)
     assert isinstance(_failure(TimeoutError(), "ana@example.com"), Retry)
+
+
+def test_a_reason_can_be_stored_whatever_the_server_says() -> None:
+    words = b"bo\xeete\x00 inconnue\r\n".decode("utf-8", "surrogateescape")  # as the SMTP client hands it over
+    assert _failure(aiosmtplib.SMTPDataError(554, words), "ana@example.com") == Rejected("refused, 554: bo te inconnue")
