@@ -158,16 +158,20 @@ class _Desk:
 
     async def _ask_standings(self, tx: Transaction, commands: Sequence[SettleOrder]) -> None:
         """Where orders stand among their members' stored ones; those of this batch are looked at as they change."""
+        asking = {shop for (shop, _), compiled in self._sets.items() if compiled.rules.asks_first_order}
+        told: dict[tuple[str, str], set[str | None]] = {}
+        for command in commands:
+            told.setdefault(command.key, set()).add(command.order.member)
         asked: dict[tuple[str, str, str], datetime] = {}
         for command in commands:
             order, page = command.order, self._books.get(command.key)
-            if order.member is None or (page and page.member == order.member and page.first_order is not None):
+            # What was judged once holds, unless the batch gives the order to somebody else and back.
+            judged = page is not None and page.first_order is not None and told[command.key] == {page.member}
+            if order.shop not in asking or judged:
                 continue
-            shop = self._deciding.get(order.shop)
-            version = page.version if page and page.version else shop and shop.version_at(order.placed_at)
-            compiled = self._sets.get((order.shop, version)) if version else None
-            if compiled is not None and compiled.rules.asks_first_order:
-                asked[order.shop, order.order, order.member] = order.placed_at
+            for member in (order.member, page.member if page else None):
+                if member is not None:
+                    asked[order.shop, order.order, member] = order.placed_at
         if asked:
             self._standings = await store.standings(
                 tx,
