@@ -29,13 +29,16 @@ class Raw:
     partition: int
     offset: int
     key: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
+    """Kafka lets a header have no value, too."""
     value: bytes | None
 
     def header(self, name: str) -> str | None:
-        """A header as text; None when it is absent or not UTF-8."""
+        """A header as text; None when it is absent, has no value or is not UTF-8."""
         for header, value in self.headers:
             if header == name:
+                if value is None:
+                    return None
                 try:
                     return value.decode()
                 except UnicodeDecodeError:
@@ -163,14 +166,16 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and _NUMBER.fullmatch(text) else None
 
 
-def headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:
+def headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:
     """Headers as JSON, bytes as Latin-1 so that every value comes back as it was."""
-    return json.dumps([[name, value[:HEADER_BYTES].decode("latin-1")] for name, value in headers])
+    return json.dumps(
+        [[name, None if value is None else value[:HEADER_BYTES].decode("latin-1")] for name, value in headers]
+    )
 
 
-def headers_from_json(stored: str) -> tuple[tuple[str, bytes], ...]:
+def headers_from_json(stored: str) -> tuple[tuple[str, bytes | None], ...]:
     """The headers that `headers_to_json` stored."""
-    return tuple((name, value.encode("latin-1")) for name, value in json.loads(stored))
+    return tuple((name, None if value is None else value.encode("latin-1")) for name, value in json.loads(stored))
 
 
 def raw_from_row(row: Mapping[str, Any]) -> Raw:

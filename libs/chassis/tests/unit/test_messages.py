@@ -124,3 +124,14 @@ def test_only_a_trace_context_that_is_one_is_stored_and_sent_on(given: bytes, ta
 def test_stored_headers_come_back_as_they_were() -> None:
     headers = (("a", b"\x00\xff\n"), ("a", b""), ("ü", "ü".encode()))
     assert headers_from_json(headers_to_json(headers)) == headers
+
+
+def test_a_header_without_a_value_stops_nothing() -> None:
+    headers = (("ce_type", b"activity-recorded"), ("traceparent", None), ("ce_position", None), ("x", b"\xff"))
+    raw = Raw("activities", 0, 0, KEY, headers, encode(EVENT))
+    assert raw.traceparent is None
+    assert read(CONSUMER, raw, None).command[1].position is None
+    typeless = read(CONSUMER, Raw("activities", 0, 0, KEY, (("ce_type", None),), encode(EVENT)), None)
+    assert typeless.dead is not None
+    assert typeless.dead.code == "type_missing"
+    assert headers_from_json(headers_to_json(headers)) == headers
