@@ -147,13 +147,14 @@ class Worker:
         names: list[Partition] = [(tp.topic, tp.partition) for tp in partitions]
         ids = await topic_ids(kafka, (topic for topic, _ in names))
         begins = await kafka.beginning_offsets(partitions)
-        ends = await kafka.end_offsets(partitions)
         async with self._database.begin() as tx:
             positions = await fence.read(tx.driver, self.consumer.name, names)
             missing = {p: Position(begins[TopicPartition(*p)], ids[p[0]]) for p in names if p not in positions}
             if missing:
                 await fence.begin_at(tx.driver, self.consumer.name, missing)
                 positions = await fence.read(tx.driver, self.consumer.name, names)
+        # Read after the positions: another owner that is still at work moves those over what was the end before.
+        ends = await kafka.end_offsets(partitions)
         for (topic, number), (position, topic_id) in positions.items():
             tp = TopicPartition(topic, number)
             if topic_id != ids[topic]:

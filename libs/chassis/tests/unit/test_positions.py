@@ -1,0 +1,79 @@
+"""Where a consumer goes on: what it takes for a log that does not fit."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiokafka import TopicPartition
+
+from chassis import Consumer, Outcome, consumer, fence
+from chassis.consumer import Worker
+from chassis.fence import Position
+from contracts import topics
+
+TOPIC_ID = UUID(int=7)
+PARTITION = TopicPartition("activities", 0)
+
+
+class _Log:
+    """A partition that another owner is still reading while it grows."""
+
+    def __init__(self, *, begin: int, end: int, position: int) -> None:
+        self.begin, self.end, self.position = begin, end, position
+        self.grows_by = 0
+        self.sought: int | None = None
+
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.begin)
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.end)
+
+    def seek(self, _: TopicPartition, position: int) -> None:
+        self.sought = position
+
+    @asynccontextmanager
+    async def begin_transaction(self) -> AsyncIterator[Any]:
+        self.end += self.grows_by
+        self.position += self.grows_by
+        yield SimpleNamespace(driver=None)
+
+
+def _worker(log: _Log, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    async def ids(*_: Any) -> dict[str, UUID]:
+        return {"activities": TOPIC_ID}
+
+    async def positions(*_: Any) -> dict[tuple[str, int], Position]:
+        return {("activities", 0): Position(log.position, TOPIC_ID)}
+
+    async def nothing(tx: Any, commands: Any) -> Outcome:
+        return Outcome()
+
+    monkeypatch.setattr(consumer, "topic_ids", ids)
+    monkeypatch.setattr(fence, "read", positions)
+    settings: Any = SimpleNamespace(dead_letters_per_shop=100, dead_letter_shops=5)
+    database: Any = SimpleNamespace(begin=log.begin_transaction)
+    return Worker("test", Consumer("activities", topics.ACTIVITIES, {}, nothing), database, settings)
+
+
+async def test_an_owner_still_at_work_beside_a_growing_log_is_no_fault_of_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = _Log(begin=0, end=1_000, position=1_000)
+    log.grows_by = 10
+    worker = _worker(log, monkeypatch)
+    await worker.find_positions(log, [PARTITION])
+    assert (worker.problem, log.sought) == (None, 1_010)
+
+
+@pytest.mark.parametrize("position", [99, 1_001])
+async def test_a_position_outside_the_log_stops_the_consumer(position: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = _Log(begin=100, end=1_000, position=position)
+    worker = _worker(log, monkeypatch)
+    await worker.find_positions(log, [PARTITION])
+    assert worker.problem is not None
+    assert "outside the log" in worker.problem
+    assert log.sought is None
