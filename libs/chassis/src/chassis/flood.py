@@ -26,6 +26,8 @@ class Flood:
         while self._recent and self._recent[0][0] < now - WINDOW_SECONDS:
             _, shop = self._recent.popleft()
             self._counts[shop] -= 1
+            if not self._counts[shop]:
+                del self._counts[shop]  # names of shops that bad messages make up do not pile up
         self._over = {shop: since for shop, since in self._over.items() if since >= now - WINDOW_SECONDS}
         dead = [message.shop for message in messages if message.dead is not None and message.shop != waiting.NO_SHOP]
         self._recent.extend((now, shop) for shop in dead)

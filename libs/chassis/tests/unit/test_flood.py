@@ -48,3 +48,11 @@ def test_messages_that_tell_no_shop_are_nobodys_flood() -> None:
     flood = Flood(SETTINGS)
     assert flood.over(_dead("", 1_000), now=0) == set()
     assert flood.reason_to_stop is None
+
+
+def test_shops_whose_time_is_over_are_forgotten() -> None:
+    flood = Flood(SETTINGS)
+    for number in range(10):
+        flood.over(_dead(f"made-up-{number}", 1), now=0)
+    assert flood.over([], now=61) == set()
+    assert not flood._counts
