@@ -79,7 +79,7 @@ async def required_programme(tx: Transaction, shop: str, *, lock: bool = False) 
 
 
 async def programmes_after(tx: Transaction, shop: str, limit: int) -> list[Programme]:
-    """Settings of all shops, a page at a time; kept as they are until the end, so that no newer ones are told before."""
+    """Settings of all shops, a page at a time; none changes before the end, so none is told before."""
     rows = await tx.driver.fetch(
         f"SELECT {_PROGRAMME} FROM programme WHERE shop > $1 ORDER BY shop LIMIT $2 FOR SHARE", shop, limit
     )
