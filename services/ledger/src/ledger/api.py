@@ -567,12 +567,13 @@ async def check_ledger(request: Request) -> Response:
     async with desk.reads.acquire() as driver:
         total, system = await checking.sums(driver, shop)
         waiting = await checking.parking(driver, shop)
-        while True:
+    while True:
+        async with desk.reads.acquire() as driver:  # anew each time: a long check must not keep others from reading
             some = await checking.replay(driver, shop, after=after, limit=CHECKED_TOGETHER, chains=chains)
-            found.add(some)
-            if some.last is None:
-                break
-            after = some.last
+        found.add(some)
+        if some.last is None:
+            break
+        after = some.last
     return _json(
         {
             "sum_of_accounts": total,
