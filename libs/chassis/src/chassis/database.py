@@ -48,6 +48,14 @@ _HOT_PLANS = {
 """Every statement of a service reads by key. Plans made while tables were small must not stay when they have grown."""
 
 
+_LANES_THEN_CLOCK = text(
+    "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock(CAST(:lock AS int), lane))"
+    " FROM unnest(CAST(:lanes AS int[])) AS lane) AS taken"
+)
+"""The lanes in ascending order, so that two transactions cannot wait for each other, and then the time: the aggregate
+is done before the clock is read. One round trip for what every transaction begins with."""
+
+
 class Superseded(Exception):
     """Another owner has applied these messages already; read the position again."""
 
@@ -119,11 +127,10 @@ class Database:
         lane_count = await self.lane_count()
         async with self.engine.begin() as conn:
             # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
-            await conn.execute(text("SELECT 1"))
+            taken = sorted(set(lanes))
+            now = (await conn.execute(_LANES_THEN_CLOCK, {"lock": lane_locks.LANE_LOCK, "lanes": taken})).scalar_one()
             driver = await driver_of(conn)
-            taken = await lane_locks.take(driver, lanes)
-            now = await driver.fetchval("SELECT clock_timestamp()")
-            yield Transaction(conn=conn, driver=driver, now=now, lanes=taken, lane_count=lane_count)
+            yield Transaction(conn=conn, driver=driver, now=now, lanes=tuple(taken), lane_count=lane_count)
         self.committed.set()
 
     @asynccontextmanager

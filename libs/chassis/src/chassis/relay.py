@@ -25,6 +25,11 @@ from contracts import topics
 
 LEASE: Final = "relay"
 
+SMALL_ROUND = 100
+GATHER_SECONDS = 0.01
+"""After a round with fewer rows than that, this long is waited for more: a round is two statements and an answer of
+Kafka, whatever it carries."""
+
 BUSY_MS = 5
 """Pause between looks while rows keep coming; doubles up to `relay_idle_ms` while none come."""
 
@@ -159,6 +164,8 @@ class Relay:
                 renew_at = loop.time() + self._settings.relay_lease_seconds / 3
             if not rows:
                 await pause(self._database.committed, pause_ms / 1000)
+            elif len(rows) < SMALL_ROUND:
+                await pause(stop, GATHER_SECONDS)
 
     async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> None:
         """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer."""

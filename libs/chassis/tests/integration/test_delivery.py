@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from chassis import Transaction, fence, lease, waiting
 from chassis.database import Database, Superseded
@@ -264,9 +265,16 @@ async def _topic_ids(probe: Probe) -> dict[str, uuid.UUID]:
     kafka = AIOKafkaConsumer(bootstrap_servers=probe.bootstrap_servers)
     await kafka.start()
     try:
-        return await topic_ids(kafka, ["activities"])
+        return await wait_until(lambda: _told(kafka), what="the broker to know the topic that was just made")
     finally:
         await kafka.stop()
+
+
+async def _told(kafka: AIOKafkaConsumer) -> dict[str, uuid.UUID]:
+    try:
+        return await topic_ids(kafka, ["activities"])
+    except UnknownTopicOrPartitionError:
+        return {}
 
 
 async def _applied(probe: Probe, count: int) -> bool:

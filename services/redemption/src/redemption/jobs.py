@@ -14,6 +14,9 @@ from redemption.settings import RedemptionSettings
 from redemption.usecases import checkouts
 from redemption.usecases.checkouts import FindUnfinished
 
+UNAVAILABLE_IN_A_ROW = 3
+"""So many checkouts without an answer and the ledger is away: the next run tries again. One alone holds up nobody."""
+
 
 def finishing(settings: RedemptionSettings, ledger: LedgerClient) -> Job:
     """The job that asks the ledger again, under the same keys, and records what it answers."""
@@ -24,13 +27,16 @@ def finishing(settings: RedemptionSettings, ledger: LedgerClient) -> Job:
         (unfinished,) = await database.execute(checkouts.find_unfinished, [look])
         oldest = min((checkout.changed_at for checkout in unfinished), default=None)
         UNFINISHED_AGE.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
+        refused_in_a_row = 0
         for checkout in unfinished:
-            if stop.is_set():
+            if stop.is_set() or refused_in_a_row == UNAVAILABLE_IN_A_ROW:
                 return
             try:
                 finished = await desk.finish(checkout)
             except LedgerUnavailable:
-                return  # the next run tries again; asking for each of them now would only wait as often
+                refused_in_a_row += 1
+                continue
+            refused_in_a_row = 0
             structlog.get_logger().info(
                 "checkout_finished", shop=checkout.shop, checkout=checkout.checkout, state=finished.state.value
             )
