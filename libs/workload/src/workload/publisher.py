@@ -76,8 +76,12 @@ class Publisher:
             max_batch_size=BATCH_BYTES,
             linger_ms=0,
         )
-        await self._producer.start()
-        self._partitions = sorted(await self._producer.partitions_for(self._topic))
+        try:
+            await self._producer.start()
+            self._partitions = sorted(await self._producer.partitions_for(self._topic))
+        except BaseException:  # also when given up in the midst of it
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(
@@ -120,7 +124,9 @@ class Publisher:
         return partition
 
     async def _send(self, batch: Any, partition: int) -> None:
-        self._under_way.add(await self._producer.send_batch(batch, self._topic, partition=partition))
+        sent = await self._producer.send_batch(batch, self._topic, partition=partition)
+        sent.add_done_callback(_seen)
+        self._under_way.add(sent)
         while len(self._under_way) > UNDER_WAY:
             await self._confirmed(asyncio.FIRST_COMPLETED)
 
@@ -128,6 +134,12 @@ class Publisher:
         done, self._under_way = await asyncio.wait(self._under_way, return_when=when)
         for future in done:
             future.result()  # raises what Kafka refused
+
+
+def _seen(sent: "asyncio.Future[Any]") -> None:
+    """A publisher that is given up with batches under way has nobody left to ask what became of them."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 async def publish(
