@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -200,24 +200,26 @@ class Probe:
         return await self.query("SELECT activity FROM effect ORDER BY place")
 
     async def postings(self, count: int) -> list[Any]:
-        """The first `count` records on the topic `postings`; those of one key in their order."""
-        return await self.records(topics.POSTINGS.name, count)
+        """The first `count` records on the topic `postings`; those of one key in their order. A relay that lost its
+        database between sending and noting it repeats: a place seen before is passed over, as every reader does."""
+        return await self._records(topics.POSTINGS.name, count, place=_place)
 
     async def records(self, topic: str, count: int) -> list[Any]:
-        """The first `count` records of a topic; those of one key in their order. A relay that lost its database between
-        sending and noting it repeats: a place that was seen before is passed over, as every reader does."""
+        """The first `count` records of a topic, repeats among them; those of one key in their order."""
+        return await self._records(topic, count, place=lambda record: (record.partition, record.offset))
+
+    async def _records(self, topic: str, count: int, *, place: Callable[[Any], Any]) -> list[Any]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest")
         await consumer.start()
         try:
             partitions = next(known.partitions for known in topics.ALL if known.name == topic)
             consumer.assign([TopicPartition(topic, number) for number in range(partitions)])
-            records: dict[tuple[Any, Any], Any] = {}
+            records: dict[Any, Any] = {}
             async with asyncio.timeout(20):
                 while len(records) < count:
                     for batch in (await consumer.getmany(timeout_ms=200)).values():
                         for record in batch:
-                            headers = dict(record.headers)
-                            records.setdefault((headers["ce_lane"], headers["ce_position"]), record)
+                            records.setdefault(place(record), record)
             return list(records.values())
         finally:
             await consumer.stop()
@@ -244,3 +246,8 @@ def _build() -> Service:
 
 if __name__ == "__main__":
     run(_build)
+
+
+def _place(record: Any) -> tuple[bytes, bytes]:
+    headers = dict(record.headers)
+    return headers["ce_lane"], headers["ce_position"]
