@@ -200,8 +200,12 @@ class Probe:
         return await self.query("SELECT activity FROM effect ORDER BY place")
 
     async def postings(self, count: int) -> list[Any]:
-        """The first `count` records on the topic `postings`; those of one key in their order. A relay that lost its
-        database between sending and noting it repeats: a place seen before is passed over, as every reader does."""
+        """The first `count` records on the topic `postings`, repeats among them; those of one key in their order."""
+        return await self.records(topics.POSTINGS.name, count)
+
+    async def postings_without_repeats(self, count: int) -> list[Any]:
+        """The same after an outage: a relay that lost its database between sending and noting it repeats, and a place
+        seen before is passed over, as every reader does."""
         return await self._records(topics.POSTINGS.name, count, place=_place)
 
     async def records(self, topic: str, count: int) -> list[Any]:
