@@ -14,8 +14,8 @@ from chassis.lanes import lane_of
 from chassis.telemetry import current_traceparent
 from contracts import Event, encode, topics
 
-TOPIC_OF: Final[Mapping[type[Event], str]] = {event: topic.name for topic in topics.ALL for event in topic.events}
-"""The one topic of each event."""
+TOPIC_OF: Final[Mapping[str, str]] = {event.type: topic.name for topic in topics.ALL for event in topic.events}
+"""The one topic of each type of event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def append(
         lane_by_event,
         positions,
         [new_uuid() for _ in events],
-        [TOPIC_OF[type(event)] for event in events],
+        [TOPIC_OF[event.type] for event in events],
         keys,
         [event.type for event in events],
         [encode(event) for event in events],

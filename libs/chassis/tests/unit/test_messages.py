@@ -9,6 +9,7 @@ from chassis.messages import Raw, Received, headers_from_json, headers_to_json, 
 from contracts import encode, topics
 from contracts.activities import ActivityRecorded
 from contracts.ledger import PointsChanged
+from contracts.structs import as_struct
 
 EVENT = ActivityRecorded.example()
 KEY = EVENT.key.encode()
@@ -34,7 +35,7 @@ def test_a_record_becomes_its_command_with_what_is_known_of_it() -> None:
         CONSUMER, _raw(encode(EVENT), ce_id=b"e-1", ce_source=b"/shop", ce_lane=b"4", ce_position=b"99"), "t"
     )
     event, received = message.command
-    assert event == EVENT
+    assert event == as_struct(EVENT)
     assert (message.shop, message.dead) == (EVENT.shop, None)
     assert (received.event_id, received.source, received.type) == ("e-1", "/shop", "activity-recorded")
     assert (received.lane, received.position, received.traceparent) == (4, 99, "t")

@@ -1,10 +1,15 @@
 """What every event is: a frozen model with a type, a shop and a key, and how it becomes bytes and comes back."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
+import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from contracts.structs import CONTROL_FREE, as_struct, may_hold_control_characters, struct_of
 
 MAX_ID_LENGTH = 64
 """Characters. Long enough for any platform's ids and for our UUIDs with a prefix, short enough to index."""
@@ -67,7 +72,7 @@ Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 """The number of a version or generation; from 1."""
 
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1_024)]
+Text = Annotated[str, StringConstraints(pattern=CONTROL_FREE, max_length=1_024)]
 """Words without control characters: some of them cannot be stored."""
 
 
@@ -106,22 +111,39 @@ class Malformed(Exception):
 
 def encode(event: Event) -> bytes:
     """An event's data as compact JSON; absent optional fields are left out. What no reader would take is an error."""
-    body: bytes = event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    body: bytes = (
+        _encoder.encode(event)
+        if isinstance(event, msgspec.Struct)
+        else event.__pydantic_serializer__.to_json(event, exclude_none=True)
+    )
     if len(body) > MAX_BODY_BYTES:
         raise ValueError(f"{event.type} of {len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
     return body
 
 
 def decode(event_class: type[Event], body: bytes | None) -> Any:
-    """The event that the bytes hold, or `Malformed`."""
+    """The event that the bytes hold, as the struct of its class, or `Malformed`."""
     if body is None:
         raise Malformed("empty body")
     if len(body) > MAX_BODY_BYTES:
         raise Malformed(f"{len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
+    if not may_hold_control_characters(body):
+        try:
+            return _decoder(event_class)(body)
+        except (msgspec.MsgspecError, RecursionError):
+            pass  # the model says what is wrong with it, or understands it after all
     try:
-        return event_class.__pydantic_validator__.validate_json(body)
+        return as_struct(event_class.__pydantic_validator__.validate_json(body))
     except ValidationError as error:
         raise Malformed(_summary(error)) from error
+
+
+_encoder = msgspec.json.Encoder()
+
+
+@cache
+def _decoder(event_class: type[Event]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(struct_of(event_class)).decode
 
 
 def _summary(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 from operator import attrgetter
+from typing import Any
 
 from contracts.event import encode
 from contracts.orders import Cancellation, Order, Refund
@@ -49,7 +50,7 @@ def stage(order: Order) -> Stage:
 
 def same_state(one: Order, other: Order) -> bool:
     """Whether two events carry the same state, whatever their types say."""
-    return one.__dict__ == other.__dict__
+    return _fields(one) == _fields(other)
 
 
 def same_sale(one: Order, other: Order) -> bool:
@@ -70,18 +71,21 @@ def merge(one: Order, other: Order) -> Order:
     }
     refunds.update({refund.refund: refund for refund in first.refunds})
     cancellations: dict[str, Cancellation] = {c.cancellation: c for c in (*second.cancellations, *first.cancellations)}
-    return first.model_copy(
-        update={
-            "paid_at": first.paid_at or second.paid_at,
-            "fulfilled_at": first.fulfilled_at or second.fulfilled_at,
-            "refunds": tuple(sorted(refunds.values(), key=attrgetter("at", "refund"))),
-            "cancellations": tuple(sorted(cancellations.values(), key=attrgetter("at", "cancellation"))),
-        }
-    )
+    changes = {
+        "paid_at": first.paid_at or second.paid_at,
+        "fulfilled_at": first.fulfilled_at or second.fulfilled_at,
+        "refunds": tuple(sorted(refunds.values(), key=attrgetter("at", "refund"))),
+        "cancellations": tuple(sorted(cancellations.values(), key=attrgetter("at", "cancellation"))),
+    }
+    return type(first)(**{**_fields(first), **changes})
 
 
 _LIFE = ("paid_at", "fulfilled_at", "refunds", "cancellations")
 
 
 def _sale(order: Order) -> dict[str, object]:
-    return {field: value for field, value in order.__dict__.items() if field not in _LIFE}
+    return {field: value for field, value in _fields(order).items() if field not in _LIFE}
+
+
+def _fields(order: Order) -> dict[str, Any]:
+    return {field: getattr(order, field) for field in Order.model_fields}

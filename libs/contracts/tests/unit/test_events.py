@@ -11,6 +11,7 @@ from contracts.__main__ import ROOT, check
 from contracts.documents import asyncapi, files, schema
 from contracts.event import MAX_BODY_BYTES
 from contracts.orders import MAX_LINES, OrderPaid
+from contracts.structs import as_struct
 from contracts.topic import Topic
 
 EVENTS = [(topic, event) for topic in topics.ALL for event in topic.events]
@@ -27,7 +28,7 @@ def test_an_example_fits_its_schema(topic: Topic, event: type[Event]) -> None:
 @pytest.mark.parametrize(("topic", "event"), EVENTS, ids=NAMES)
 def test_an_event_comes_back_as_it_was(topic: Topic, event: type[Event]) -> None:
     example = event.example()
-    assert decode(event, encode(example)) == example
+    assert decode(event, encode(example)) == as_struct(example)
 
 
 @pytest.mark.parametrize(("topic", "event"), EVENTS, ids=NAMES)
@@ -71,7 +72,7 @@ def _body(**changes: Any) -> bytes:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert decode(OrderPaid, _body(from_the_future={"a": [1]})) == OrderPaid.example()
+    assert decode(OrderPaid, _body(from_the_future={"a": [1]})) == as_struct(OrderPaid.example())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from contracts import postings as asked
 from contracts.postings import Cause
 from ledger import domain
 from ledger.domain.hashing import memo_commitment
@@ -39,7 +38,7 @@ def asked_of(
     """The posting that an effect asks for."""
     memo: str | None = getattr(effect, "memo", None)
     salted = None if memo is None else Memo(secrets.token_bytes(SALT_BYTES), memo)
-    posting: domain.Posting = _KINDS[type(effect)](
+    posting: domain.Posting = _KINDS[effect.kind](
         effect,
         {
             "shop": shop,
@@ -87,35 +86,35 @@ def _instant(instant: datetime) -> datetime:
     return utc
 
 
-_KINDS: Final[Mapping[type, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
-    asked.Award: lambda effect, shared: domain.Award(
+_KINDS: Final[Mapping[str, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
+    "award": lambda effect, shared: domain.Award(
         amount=effect.amount,
         activates_at=_utc(effect.activates_at),
         expires_at=_utc(effect.expires_at),
         priority=effect.priority,
         **shared,
     ),
-    asked.Credit: lambda effect, shared: domain.Credit(
+    "credit": lambda effect, shared: domain.Credit(
         amount=effect.amount,
         activates_at=_utc(effect.activates_at),
         expires_at=_utc(effect.expires_at),
         **shared,
     ),
-    asked.Debit: lambda effect, shared: domain.Debit(amount=effect.amount, **shared),
-    asked.Revoke: lambda effect, shared: domain.Revoke(award=effect.award, total=effect.total, **shared),
-    asked.Hold: lambda effect, shared: domain.Hold(
+    "debit": lambda effect, shared: domain.Debit(amount=effect.amount, **shared),
+    "revoke": lambda effect, shared: domain.Revoke(award=effect.award, total=effect.total, **shared),
+    "hold": lambda effect, shared: domain.Hold(
         hold=effect.hold,
         amount=effect.amount,
         at_most=effect.at_most,
         expires_at=_instant(effect.expires_at),
         **shared,
     ),
-    asked.Capture: lambda effect, shared: domain.Capture(hold=effect.hold, amount=effect.amount, **shared),
-    asked.Release: lambda effect, shared: domain.Release(hold=effect.hold, **shared),
-    asked.Spend: lambda effect, shared: domain.Spend(
+    "capture": lambda effect, shared: domain.Capture(hold=effect.hold, amount=effect.amount, **shared),
+    "release": lambda effect, shared: domain.Release(hold=effect.hold, **shared),
+    "spend": lambda effect, shared: domain.Spend(
         checkout=effect.checkout, generation=effect.generation, amount=effect.amount, hold=effect.hold, **shared
     ),
-    asked.GiveBack: lambda effect, shared: domain.GiveBack(
+    "give_back": lambda effect, shared: domain.GiveBack(
         checkout=effect.checkout, generation=effect.generation, total=effect.total, **shared
     ),
 }

@@ -13,6 +13,7 @@ from contracts import decode, topics
 from contracts.ledger import PointsChanged, PostingRefused
 from contracts.postings import Award, Cause, Debit, PostingRequested, Revoke
 from contracts.programmes import ProgrammeChanged
+from contracts.structs import as_struct
 from ledger.app import build
 from ledger.settings import LedgerSettings
 from local.child import free_port
@@ -96,7 +97,7 @@ async def test_a_posting_by_kafka_becomes_an_entry_and_its_event(bus: Bus) -> No
     assert record.headers["ce_id"] == event.entry
     assert record.headers["ce_position"] == "1"
     assert (event.kind, event.posting, event.source, event.order) == ("award", "a-1", "rules", "o-1")
-    assert event.cause == Cause(rule="everything", rule_version=7)
+    assert event.cause == as_struct(Cause(rule="everything", rule_version=7))
     assert event.changes.available == 50
     assert event.balances.available == 50
     assert event.system == {"issued": -50}

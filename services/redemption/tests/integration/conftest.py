@@ -24,6 +24,7 @@ from chassis import Runtime
 from chassis.http import create_app
 from contracts.ledger import Buckets, PointsChanged
 from contracts.orders import Cancellation, Line, Order, OrderChanged, Refund, RefundLine, Tender
+from contracts.structs import as_struct
 from local.child import free_port
 from redemption.app import build
 from redemption.settings import RedemptionSettings
@@ -160,7 +161,9 @@ class Counter:
 
     async def tell(self, *states: Order) -> list[Any]:
         """Order states in order of arrival, in one batch."""
-        return list(await self.runtime.database.execute(orders.settle, [SettleOrder.of(state) for state in states]))
+        return list(
+            await self.runtime.database.execute(orders.settle, [SettleOrder.of(as_struct(state)) for state in states])
+        )
 
     async def entry(self, kind: str, seq: int, **more: Any) -> None:
         """An entry of the ledger, through the same mapping as from Kafka."""

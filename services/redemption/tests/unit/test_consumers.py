@@ -9,7 +9,9 @@ from chassis import Poison
 from chassis.messages import Raw, Received
 from contracts import decode, encode, topics
 from contracts.ledger import PointsChanged, PostingRefused
+from contracts.life import same_state
 from contracts.orders import Order, OrderPaid, Refund, Tender
+from contracts.structs import as_struct
 from redemption.consumers import concerns_us, follow_entry, follow_refusal, settle_order
 from redemption.glimpse import ORDERS
 from redemption.usecases.entries import FollowEntry
@@ -52,7 +54,7 @@ def test_an_order_that_names_points_is_read_whole() -> None:
     command = told(with_points())
     assert command is not None
     assert command.matters
-    assert command.order.__dict__ == with_points().__dict__
+    assert same_state(command.order, as_struct(with_points()))
 
 
 def test_of_other_orders_only_the_revision_is_read_until_it_is_needed() -> None:
@@ -61,7 +63,7 @@ def test_of_other_orders_only_the_revision_is_read_until_it_is_needed() -> None:
     assert command is not None
     assert (command.key, command.revision, command.matters) == ((order.shop, order.order), order.revision, False)
     assert "order" not in command.__dict__
-    assert command.order.__dict__ == order.__dict__
+    assert same_state(command.order, as_struct(order))
 
 
 def test_the_glimpse_knows_every_type_of_the_topic() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from chassis import Transaction
 from rules.documents import RuleSetDocument
 from rules.domain.book import Book, Explained
@@ -418,27 +420,25 @@ def _book(row: Any) -> Book:
 def _explained_text(explained: Sequence[Explained]) -> str:
     if not explained:
         return "[]"
-    return json.dumps(
-        [[e.rule, e.points, e.numerator, e.denominator, e.basis, e.weights, e.promotions] for e in explained],
-        separators=(",", ":"),
+    return _json_text(
+        [[e.rule, e.points, e.numerator, e.denominator, e.basis, e.weights, e.promotions] for e in explained]
     )
 
 
 def _booked_text(booked: Sequence[Booked]) -> str:
     if not booked:
         return "[]"
-    return json.dumps(
+    return _json_text(
         [
-            [b.key, b.rule, b.version, b.generation, b.member, b.points, b.taken, _iso(b.activates_at),
-             _iso(b.expires_at), b.promotions]
+            [b.key, b.rule, b.version, b.generation, b.member, b.points, b.taken, b.activates_at, b.expires_at,
+             b.promotions]
             for b in booked
-        ],
-        separators=(",", ":"),
+        ]
     )  # fmt: skip
 
 
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
+def _json_text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _booked(parts: list[Any]) -> Booked:

@@ -13,6 +13,7 @@ from chassis import Runtime
 from chassis.http import create_app
 from contracts import encode
 from contracts.orders import Order
+from contracts.structs import as_struct
 from local.databases import ServiceDatabase
 from rules.app import build
 from rules.settings import RulesSettings
@@ -59,7 +60,7 @@ class Bench:
     async def tell(self, *orders: Order) -> list[dict[str, Any]]:
         """States arrive together; what they ask of the ledger."""
         before = len(await self.events("postings"))
-        commands = [SettleOrder(order, encode(order)) for order in orders]
+        commands = [SettleOrder(as_struct(order), encode(order)) for order in orders]
         self.answers = list(await self.runtime.database.execute(settle_orders, commands))
         return (await self.events("postings"))[before:]
 

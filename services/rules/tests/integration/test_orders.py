@@ -18,12 +18,11 @@ async def test_an_order_becomes_an_award_that_names_rule_and_version(bench: Any)
     assert posting == {
         "shop": "s",
         "member": "m",
-        "asset": "points",
         "source": "rules",
         "posting": "o/1/base/paid",
         "order": "o",
-        "cause": {"rule": "base", "rule_version": 1, "promotions": []},
-        "effect": {"kind": "award", "amount": 100, "expires_at": "2027-03-02T23:00:00Z", "priority": 0},
+        "cause": {"rule": "base", "rule_version": 1},
+        "effect": {"kind": "award", "amount": 100, "expires_at": "2027-03-02T23:00:00Z"},
     }
 
 

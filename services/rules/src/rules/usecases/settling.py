@@ -10,11 +10,12 @@ import structlog
 from chassis import Outcome, Poison, Transaction
 from contracts.event import MAX_POINTS, Event, decode, encode
 from contracts.life import generation, merge, same_sale, same_state, stage
-from contracts.orders import Order
+from contracts.orders import Order, OrderChanged
 from contracts.postings import Award as AwardPosting
 from contracts.postings import Cause, PostingRequested
 from contracts.postings import Revoke as RevokePosting
 from contracts.returns import ForeignRefund
+from contracts.structs import struct_of
 from rules import measures, store
 from rules.domain.book import Book, Explained
 from rules.domain.errors import RateMissing
@@ -107,7 +108,7 @@ class _Desk:
             measures.STATES.labels("stale").inc()
             return []
         if page is not None and order.revision == page.revision:
-            held = decode(type(order), page.state)
+            held = decode(OrderChanged, page.state)
             if body == page.state or same_state(held, order):
                 measures.STATES.labels("repeat").inc()
                 return []
@@ -256,22 +257,29 @@ def _posting(order: Order, asked: Asked) -> PostingRequested:
     booked = asked.booked
     if isinstance(asked, Award):
         measures.AWARDED.inc(booked.points)
-        return PostingRequested(
+        return _PostingRequested(
             shop=order.shop,
             member=booked.member,
             source=SOURCE,
             posting=booked.key,
             order=order.order,
-            cause=Cause(rule=booked.rule, rule_version=booked.version, promotions=booked.promotions),
-            effect=AwardPosting(amount=booked.points, activates_at=booked.activates_at, expires_at=booked.expires_at),
+            cause=_Cause(rule=booked.rule, rule_version=booked.version, promotions=booked.promotions),
+            effect=_Award(amount=booked.points, activates_at=booked.activates_at, expires_at=booked.expires_at),
         )
     measures.REVOKED.inc()
-    return PostingRequested(
+    return _PostingRequested(
         shop=order.shop,
         member=booked.member,
         source=SOURCE,
         posting=f"{booked.key}/revoke/{booked.taken}",
         order=order.order,
-        cause=Cause(rule=booked.rule, rule_version=booked.version, reason=asked.reason),
-        effect=RevokePosting(award=booked.key, total=booked.taken),
+        cause=_Cause(rule=booked.rule, rule_version=booked.version, reason=asked.reason),
+        effect=_Revoke(award=booked.key, total=booked.taken),
     )
+
+
+_PostingRequested: Final = struct_of(PostingRequested)
+_Cause: Final = struct_of(Cause)
+_Award: Final = struct_of(AwardPosting)
+_Revoke: Final = struct_of(RevokePosting)
+"""What is asked, as structs: several for each order, and all that they hold has been checked on its way in."""
