@@ -201,13 +201,15 @@ class Worker:
             start = self._applier.next.get(partition)
             if start is None:
                 continue  # not ours, or not ours yet: records can arrive before the position is known
+            name = f"apply {tp.topic}"
             for record in records:
                 if record.offset < start:
                     continue
                 ends[partition] = record.offset + 1  # gaps are normal: a transactional publisher leaves them
                 raw = Raw(record.topic, record.partition, record.offset, record.key, record.headers, record.value)
-                span, traceparent = open_span(f"apply {record.topic}", raw.traceparent)
-                spans.append(span)
+                span, traceparent = open_span(name, raw.traceparent)
+                if span is not None:
+                    spans.append(span)
                 message = read(self.consumer, raw, traceparent)
                 if message.wanted:
                     messages.append(message)
@@ -222,8 +224,7 @@ class Worker:
             return
         finally:
             for span in spans:
-                if span is not None:
-                    span.end()
+                span.end()
         BATCH_SECONDS.labels(self.name).observe(time.monotonic() - received_at)
         BATCH_MESSAGES.labels(self.name).observe(len(messages))
         self._to_hint.update(ends)

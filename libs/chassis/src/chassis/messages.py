@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chassis.database import Transaction, UseCase
 from chassis.outcome import Poison
@@ -15,14 +15,10 @@ HEADER_BYTES = 4_096
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_NUMBER = re.compile(r"[0-9]{1,18}")
-"""A lane or position; what is longer is not one of ours and must not overflow anything."""
-
 _SHOP_IN_KEY = re.compile(rb"([A-Za-z0-9._:\-]{1,64})(?:/|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(NamedTuple):
     """A record as it came, which is also what is stored of one that waits or is dead."""
 
     topic: str
@@ -58,19 +54,12 @@ class Raw:
         return named[1].decode("ascii") if named else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What a command may want to know of its message besides the event."""
 
     raw: Raw
-    event_id: str | None
-    source: str | None
-    type: str
-    time: str | None
     traceparent: str | None
-    lane: int | None
-    """Lane and position at the writer, for events of our own relays."""
-    position: int | None
+    """The trace to go on with: the message's own, or that of the span that applies it."""
 
 
 Mapper = Callable[[Any, Received], Any]
@@ -128,7 +117,7 @@ def read(consumer: Consumer, raw: Raw, traceparent: str | None) -> Message:
     """Turn a record into a message. Never raises for what the record holds."""
     message = Message(raw, shop=raw.shop, traceparent=traceparent)
     try:
-        message.shop, message.command = _command(consumer, raw, traceparent)
+        message.shop, message.command = _command(consumer, raw, message.shop, traceparent)
     except Poison as poison:
         message.dead = poison
     except Malformed as malformed:
@@ -136,7 +125,8 @@ def read(consumer: Consumer, raw: Raw, traceparent: str | None) -> Message:
     return message
 
 
-def _command(consumer: Consumer, raw: Raw, traceparent: str | None) -> tuple[str, Any]:
+def _command(consumer: Consumer, raw: Raw, shop: str, traceparent: str | None) -> tuple[str, Any]:
+    """The event's shop and command; `shop`: the key's word."""
     kind = raw.header("ce_type")
     if kind is None:
         raise Poison("type_missing", "no CloudEvents type in header ce_type")
@@ -145,25 +135,11 @@ def _command(consumer: Consumer, raw: Raw, traceparent: str | None) -> tuple[str
         raise Poison("type_unknown", f"topic {raw.topic} has no such type")
     mapper = consumer.commands.get(event_class)
     if mapper is None or (consumer.wants is not None and not consumer.wants(raw)):
-        return raw.shop, None
+        return shop, None
     event = decode(event_class, raw.value)
-    if raw.key is not None and raw.shop != event.shop:
+    if raw.key is not None and shop != event.shop:
         raise Poison("wrong_shop", "the key names another shop than the event")
-    received = Received(
-        raw=raw,
-        event_id=raw.header("ce_id"),
-        source=raw.header("ce_source"),
-        type=kind,
-        time=raw.header("ce_time"),
-        traceparent=traceparent,
-        lane=_number(raw.header("ce_lane")),
-        position=_number(raw.header("ce_position")),
-    )
-    return event.shop, mapper(event, received)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and _NUMBER.fullmatch(text) else None
+    return event.shop, mapper(event, Received(raw, traceparent))
 
 
 def headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:

@@ -1,9 +1,8 @@
 """The outbox: outgoing events recorded in the transaction that caused them, each with a place in its lane."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -18,8 +17,7 @@ TOPIC_OF: Final[Mapping[str, str]] = {event.type: topic.name for topic in topics
 """The one topic of each type of event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """An event at its place, ready to be sent."""
 
     lane: int

@@ -31,20 +31,12 @@ def _raw(value: bytes | None = None, *, key: bytes | None = KEY, **headers: byte
 
 
 def test_a_record_becomes_its_command_with_what_is_known_of_it() -> None:
-    message = read(
-        CONSUMER, _raw(encode(EVENT), ce_id=b"e-1", ce_source=b"/shop", ce_lane=b"4", ce_position=b"99"), "t"
-    )
+    raw = _raw(encode(EVENT), ce_id=b"e-1", ce_source=b"/shop")
+    message = read(CONSUMER, raw, "t")
     event, received = message.command
     assert event == as_struct(EVENT)
     assert (message.shop, message.dead) == (EVENT.shop, None)
-    assert (received.event_id, received.source, received.type) == ("e-1", "/shop", "activity-recorded")
-    assert (received.lane, received.position, received.traceparent) == (4, 99, "t")
-
-
-@pytest.mark.parametrize("position", [b"", b"-1", b"1.5", b"x", b"9" * 5_000, "\u0663".encode(), b"\xff"])
-def test_a_position_that_is_no_number_of_ours_is_not_taken(position: bytes) -> None:
-    message = read(CONSUMER, _raw(encode(EVENT), ce_position=position), None)
-    assert message.command[1].position is None
+    assert received == Received(raw, "t")
 
 
 @pytest.mark.parametrize(
@@ -128,10 +120,10 @@ def test_stored_headers_come_back_as_they_were() -> None:
 
 
 def test_a_header_without_a_value_stops_nothing() -> None:
-    headers = (("ce_type", b"activity-recorded"), ("traceparent", None), ("ce_position", None), ("x", b"\xff"))
+    headers = (("ce_type", b"activity-recorded"), ("traceparent", None), ("x", b"\xff"))
     raw = Raw("activities", 0, 0, KEY, headers, encode(EVENT))
     assert raw.traceparent is None
-    assert read(CONSUMER, raw, None).command[1].position is None
+    assert read(CONSUMER, raw, None).command is not None
     typeless = read(CONSUMER, Raw("activities", 0, 0, KEY, (("ce_type", None),), encode(EVENT)), None)
     assert typeless.dead is not None
     assert typeless.dead.code == "type_missing"

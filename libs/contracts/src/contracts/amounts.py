@@ -6,14 +6,13 @@ was paid for shipping.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from contracts.money import spread, spread_up_to
 from contracts.orders import Order
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """Minor units of the order's currency, one per line and in their order; shipping stands beside them."""
 
     values: Sequence[int]

@@ -34,7 +34,7 @@ from testkit.tokens import ALL_SCOPES, Tokens
 
 SHOP = "corner"
 
-RECEIVED = Received(Raw("ledger", 0, 0, None, (), None), None, None, "", None, None, None, None)
+RECEIVED = Received(Raw("ledger", 0, 0, None, (), None), None)
 """Of an event that came without a broker."""
 
 

@@ -1,6 +1,5 @@
 """What events ask of redemption."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,16 +16,7 @@ from redemption.glimpse import ORDERS
 from redemption.usecases.entries import FollowEntry
 from redemption.usecases.states import SettleOrder
 
-RECEIVED = Received(
-    raw=Raw("orders", 0, 0, None, (), b""),
-    event_id=None,
-    source=None,
-    type="order-paid",
-    time=None,
-    traceparent="00-trace-01",
-    lane=None,
-    position=None,
-)
+RECEIVED = Received(Raw("orders", 0, 0, None, (), b""), "00-trace-01")
 
 
 def changed(**more: Any) -> PointsChanged:
@@ -36,7 +26,7 @@ def changed(**more: Any) -> PointsChanged:
 def told(order: Order) -> SettleOrder | None:
     """What the consumer makes of an order's bytes."""
     body = encode(order)
-    received = replace(RECEIVED, raw=Raw("orders", 0, 0, None, (), body))
+    received = RECEIVED._replace(raw=Raw("orders", 0, 0, None, (), body))
     return settle_order(decode(ORDERS.types["order-paid"], body), received)
 
 

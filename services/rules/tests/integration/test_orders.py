@@ -1,11 +1,16 @@
 """States of orders become postings, once each, by the recorded version of the rules."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contracts import encode
 from contracts.orders import Order
+from contracts.structs import as_struct
 from rules.store import known_shops
 from rules.testing import PAID, PLACED, cancellation, line, order, refund
+from rules.usecases.settling import SettleOrder, settle_orders
+from testkit import wait_until
 
 
 def awards(postings: list[dict[str, Any]]) -> list[tuple[str, int]]:
@@ -128,6 +133,29 @@ async def test_first_orders_earn_their_bonus_once(bench: Any) -> None:
     await bench.tell(order(100, order="first", placed_at=PLACED))
     await bench.tell(order(100, order="fourth", placed_at=PLACED + 3 * day))
     assert awards(await bench.events("postings")) == [("second/1/welcome/paid", 200)]
+
+
+async def test_two_workers_at_once_give_one_first_order_bonus(bench: Any) -> None:
+    welcome = {"earn": {"points": "200", "each": "order"}, "when": {"first_order": True}}
+    await bench.open_shop({"welcome": welcome})
+    database = bench.runtime.database
+
+    def told(number: str) -> list[SettleOrder]:
+        sold = order(1_000, order=number)
+        return [SettleOrder(as_struct(sold), encode(sold))]
+
+    async with database.begin() as tx:
+        outcome = await settle_orders(tx, told("one"))
+        await database.append(tx, outcome)
+        other = asyncio.create_task(database.execute(settle_orders, told("two")))
+
+        async def waits() -> bool:
+            rows = await tx.driver.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            return bool(rows)
+
+        await wait_until(waits, timeout_seconds=10, what="the second worker to wait for the first")
+    await other
+    assert awards(await bench.events("postings")) == [("one/1/welcome/paid", 200)]
 
 
 async def test_a_reversed_order_was_no_first_order(bench: Any) -> None:

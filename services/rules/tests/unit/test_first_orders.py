@@ -28,11 +28,26 @@ async def _settle(desk: _Desk, commands: Sequence[SettleOrder]) -> list[tuple[st
     return [(posting.member, type(posting.effect).__name__) for posting in asked]
 
 
-async def test_an_order_that_is_given_to_another_member_and_back_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def nothing_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No order of anybody is in the database, and nobody else is at work."""
+
     async def first_of_all(_: Any, asked: Sequence[Any], **__: Any) -> dict[Any, Standing]:
         return {(shop, number, member): Standing(earlier=False, bonus_held=False) for shop, number, member, _ in asked}
 
+    async def alone(_: Any, members: Any) -> None: ...
+
     monkeypatch.setattr(store, "standings", first_of_all)
+    monkeypatch.setattr(store, "lock_members", alone)
+
+
+async def test_an_order_given_away_in_a_batch_is_no_longer_before_the_next_one_of_its_member() -> None:
+    desk = _Desk(DECIDING, {}, SETS)
+    told = _told(order(1_000), order(1_000, revision=2, member="n"), order(1_000, order="later"))
+    assert await _settle(desk, told) == [("m", "Award"), ("m", "Revoke"), ("n", "Award"), ("m", "Award")]
+
+
+async def test_an_order_that_is_given_to_another_member_and_back_in_one_batch() -> None:
     desk = _Desk(DECIDING, {}, SETS)
     assert await _settle(desk, _told(order(1_000))) == [("m", "Award")]
     stored = _Desk(DECIDING, dict(desk.changed), SETS)

@@ -1,14 +1,13 @@
 """What is known of one order: the newest state's revision, what was judged once, and the awards as booked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from rules.domain.settlement import Booked
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(NamedTuple):
     """One award's arithmetic, as it was decided."""
 
     rule: str
@@ -20,8 +19,7 @@ class Explained:
     promotions: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(NamedTuple):
     """One order's page in the order book."""
 
     shop: str

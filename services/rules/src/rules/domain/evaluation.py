@@ -6,9 +6,9 @@ promotions on it, so that a return takes back what that line gave.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
+from typing import NamedTuple
 
 from rules.domain.order import SAME_CURRENCY, Amounts, Conversion, Facts, Sale
 from rules.domain.rounding import rounded
@@ -17,8 +17,7 @@ from rules.domain.rule_set import Claim, Combine, Factor, RuleSet
 from rules.domain.verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Earned:
+class Earned(NamedTuple):
     """One award that a rule gives for an order."""
 
     rule: int
@@ -36,8 +35,7 @@ class Earned:
     """Mask of the rules that multiplied it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """All awards for an order, and a verdict for each rule of the set."""
 
     earned: Sequence[Earned]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Line(Protocol):
@@ -98,8 +98,7 @@ class Conversion:
 SAME_CURRENCY = Conversion()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """An order as it now is, with everything that follows from the state alone."""
 
     order: Order

@@ -90,6 +90,7 @@ class RuleSet:
         self._excluding = _Words([rule.exclude for rule in self.rules])
         self._with_gift_cards = _mask(bits, lambda rule: rule.basis.gift_cards)
         self._with_reward_lines = _mask(bits, lambda rule: rule.basis.reward_lines)
+        self._by_words: dict[tuple[tuple[str, ...], str | None, tuple[str, ...]], tuple[int, int]] = {}
         self._claims: dict[int, Claim] = {}
         self._factors: dict[int, Factor] = {0: (1, 1)}
         self._names: dict[int, tuple[str, ...]] = {0: ()}
@@ -114,12 +115,19 @@ class RuleSet:
 
     def masks(self, line: Line) -> tuple[int, int]:
         """For a line: the rules that it is in the scope of, and those for which it counts at all."""
-        counted = self._all & ~self._excluding.any_of(line)
+        words = (line.categories, line.brand, line.tags)
+        known = self._by_words.get(words)
+        if known is None:
+            if len(self._by_words) >= REMEMBERED:
+                self._by_words.clear()
+            known = self._by_words[words] = (self._scopes.every_kind(*words), self._excluding.any_of(*words))
+        scoped, excluded = known
+        counted = self._all & ~(excluded | self._excluding.any_product(line))
         if line.gift_card:
             counted &= self._with_gift_cards
         if line.reward:
             counted &= self._with_reward_lines
-        return counted & self._scopes.every_kind(line), counted
+        return counted & scoped & self._scopes.of_product(line), counted
 
     def claim(self, mask: int) -> Claim:
         """Who gives where exactly these live rules match."""
@@ -198,34 +206,32 @@ class _Words:
             sum(1 << index for index, scope in enumerate(scopes) if not words_of(scope)) for words_of in _KINDS
         )
 
-    def every_kind(self, line: Line) -> int:
-        """Rules of which each kind of word that they name holds for the line."""
-        products, categories, brands, tags = self._free
-        by_product = self._products
-        if by_product:
-            products |= by_product.get(line.product, 0) | by_product.get(line.sku or "", 0)
-        for word in line.categories:
-            categories |= self._categories.get(word, 0)
-        if line.brand is not None:
-            brands |= self._brands.get(line.brand, 0)
-        for word in line.tags:
-            tags |= self._tags.get(word, 0)
-        return products & categories & brands & tags
+    def of_product(self, line: Line) -> int:
+        """Rules that name the line's product or SKU, or no product at all."""
+        return self._free[0] | self.any_product(line)
 
-    def any_of(self, line: Line) -> int:
-        """Rules that name any word of the line."""
-        named = 0
+    def any_product(self, line: Line) -> int:
+        """Rules that name the line's product or SKU."""
         by_product = self._products
-        if by_product:
-            named = by_product.get(line.product, 0) | by_product.get(line.sku or "", 0)
-        if self._categories:
-            for word in line.categories:
-                named |= self._categories.get(word, 0)
-        if self._brands and line.brand is not None:
-            named |= self._brands.get(line.brand, 0)
-        if self._tags:
-            for word in line.tags:
-                named |= self._tags.get(word, 0)
+        return by_product.get(line.product, 0) | by_product.get(line.sku or "", 0) if by_product else 0
+
+    def every_kind(self, categories: Sequence[str], brand: str | None, tags: Sequence[str]) -> int:
+        """Rules of which each other kind of word that they name holds for a line with these."""
+        _, of_category, of_brand, of_tag = self._free
+        for word in categories:
+            of_category |= self._categories.get(word, 0)
+        of_brand |= self._brands.get(brand or "", 0)
+        for word in tags:
+            of_tag |= self._tags.get(word, 0)
+        return of_category & of_brand & of_tag
+
+    def any_of(self, categories: Sequence[str], brand: str | None, tags: Sequence[str]) -> int:
+        """Rules that name any of these words."""
+        named = self._brands.get(brand or "", 0)
+        for word in categories:
+            named |= self._categories.get(word, 0)
+        for word in tags:
+            named |= self._tags.get(word, 0)
         return named
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from typing import NamedTuple
 
 from rules.domain.calendar import Trigger
 from rules.domain.evaluation import Earned, Evaluation
@@ -18,8 +19,7 @@ from rules.domain.rule import Rule
 from rules.domain.rule_set import RuleSet
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """An award that was asked of the ledger, and how much of it is to be taken back in all."""
 
     key: str
@@ -58,8 +58,7 @@ class Revoke:
 Asked = Award | Revoke
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What follows from a state: what is asked of the ledger, and the awards as booked afterwards."""
 
     asked: Sequence[Asked]
@@ -190,18 +189,7 @@ def _lessen(pool: list[Booked], excess: int, reason: str, asked: list[Asked]) ->
 def _take_back(award: Booked, total: int, reason: str, asked: list[Asked]) -> Booked:
     if total <= award.taken:
         return award
-    lessened = Booked(
-        award.key,
-        award.rule,
-        award.version,
-        award.generation,
-        award.member,
-        award.points,
-        total,
-        award.activates_at,
-        award.expires_at,
-        award.promotions,
-    )
+    lessened = award._replace(taken=total)
     asked.append(Revoke(lessened, reason))
     return lessened
 

@@ -1,9 +1,9 @@
 """States of orders become postings: each order is settled once per new state, whoever tells it and however often."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -30,8 +30,7 @@ SOURCE: Final = "rules"
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class SettleOrder:
+class SettleOrder(NamedTuple):
     """An order is now in this state."""
 
     order: Order
@@ -61,6 +60,7 @@ async def settle_orders(tx: Transaction, commands: Sequence[SettleOrder]) -> Out
         events += asked
         traces += [command.traceparent] * len(asked)
     await store.save_books(tx, list(desk.changed.values()), new=desk.changed.keys() - desk.stored)
+    measures.count(desk.outcomes)
     return Outcome(answers=answers, events=events, traces=traces)
 
 
@@ -78,6 +78,8 @@ class _Desk:
         self._sets = sets
         self._standings: dict[tuple[str, str, str], store.Standing] = {}
         self._by_member: dict[tuple[str, str], dict[str, Book]] = {}
+        self.outcomes: Counter[str] = Counter()
+        """How many states came to what, and what was asked, for the figures."""
         self.stored = frozenset(books)
         self.changed: dict[tuple[str, str], Book] = {}
         for page in books.values():
@@ -102,24 +104,30 @@ class _Desk:
 
     def settle(self, command: SettleOrder) -> list[PostingRequested]:
         """Settle one state; what it asks of the ledger."""
-        page = self._books.get(command.key)
+        key = command.key
+        page = self._books.get(key)
         order, body = command.order, command.body
         if page is not None and order.revision < page.revision:
-            measures.STATES.labels("stale").inc()
+            self.outcomes["stale"] += 1
             return []
         if page is not None and order.revision == page.revision:
             held = decode(OrderChanged, page.state)
             if body == page.state or same_state(held, order):
-                measures.STATES.labels("repeat").inc()
+                self.outcomes["repeat"] += 1
                 return []
             order = self._merged(held, order)
             body = encode(order)
             if same_state(held, order):
                 return []
         after, settlement = self._decide(page, order, body)
-        self._books[command.key] = self.changed[command.key] = after
         self._note(after)
-        measures.STATES.labels("settled").inc()
+        self._books[key] = self.changed[key] = after
+        self.outcomes["settled"] += 1
+        for asked in settlement.asked:
+            if isinstance(asked, Award):
+                self.outcomes[measures.AWARDED_POINTS] += asked.booked.points
+            else:
+                self.outcomes[measures.REVOCATIONS] += 1
         return [_posting(order, asked) for asked in settlement.asked]
 
     def _decide(self, page: Book | None, order: Order, body: bytes) -> tuple[Book, Settlement]:
@@ -149,7 +157,7 @@ class _Desk:
         return _page(order, body, state, rules, first_order, evaluation, settlement), settlement
 
     def _merged(self, held: Order, order: Order) -> Order:
-        measures.STATES.labels("merged").inc()
+        self.outcomes["merged"] += 1
         if not same_sale(held, order):
             measures.CONFLICTS.inc()
             _log.error("conflicting_states", shop=order.shop, order=order.order, revision=order.revision)
@@ -174,6 +182,7 @@ class _Desk:
                 if member is not None:
                     asked[order.shop, order.order, member] = order.placed_at
         if asked:
+            await store.lock_members(tx, {(shop, member) for shop, _, member in asked})
             self._standings = await store.standings(
                 tx,
                 [(*key, placed_at) for key, placed_at in asked.items()],
@@ -256,7 +265,6 @@ def _holds_bonus(rules: RuleSet, settlement: Settlement) -> bool:
 def _posting(order: Order, asked: Asked) -> PostingRequested:
     booked = asked.booked
     if isinstance(asked, Award):
-        measures.AWARDED.inc(booked.points)
         return _PostingRequested(
             shop=order.shop,
             member=booked.member,
@@ -266,7 +274,6 @@ def _posting(order: Order, asked: Asked) -> PostingRequested:
             cause=_Cause(rule=booked.rule, rule_version=booked.version, promotions=booked.promotions),
             effect=_Award(amount=booked.points, activates_at=booked.activates_at, expires_at=booked.expires_at),
         )
-    measures.REVOKED.inc()
     return _PostingRequested(
         shop=order.shop,
         member=booked.member,
