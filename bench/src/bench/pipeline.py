@@ -56,7 +56,8 @@ class Downstream:
     def __init__(self, shop: str) -> None:
         self._needle = f'"shop":"{shop}"'.encode()
         self.seen_at: dict[str, float] = {}
-        self.grew = asyncio.Event()
+        self._missing: set[str] = set()
+        self._complete = asyncio.Event()
 
     async def read(self, consumer: AIOKafkaConsumer) -> None:
         """Until cancelled."""
@@ -65,18 +66,19 @@ class Downstream:
                 now = time.time()
                 for record in records:
                     if self._needle in record.value:
-                        self.seen_at.setdefault(_order_of(record.value), now)
-            self.grew.set()
+                        order = _order_of(record.value)
+                        self.seen_at.setdefault(order, now)
+                        self._missing.discard(order)
+            if not self._missing:
+                self._complete.set()
 
     async def all_of(self, orders: Sequence[str]) -> None:
         """Wait until the awards of all these orders have been seen."""
         async with asyncio.timeout(GIVE_UP_SECONDS):
-            missing = set(orders)
-            while missing:
-                self.grew.clear()
-                missing = {order for order in missing if order not in self.seen_at}
-                if missing:
-                    await self.grew.wait()
+            self._missing = {order for order in orders if order not in self.seen_at}
+            self._complete.clear()
+            if self._missing:
+                await self._complete.wait()
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ position.
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -66,7 +67,7 @@ class Relay:
     ) -> None:
         """`present` gives the present state of every key of the service's compacted topics; it is sent again whenever
         the lead changes hands, so that a late repeat of an old leader is never what stays."""
-        self._source = f"/accrual/{service}"
+        self._source = f"/accrual/{service}".encode()
         self._database = database
         self._log = log
         self._settings = settings
@@ -176,11 +177,12 @@ class Relay:
         for (topic, partition), batch_rows in by_partition.items():
             builder = producer.create_batch()
             for row in batch_rows:
+                timestamp, time = _instant(row.at)
                 record: dict[str, Any] = {
                     "key": row.key.encode(),
                     "value": row.body,
-                    "timestamp": int(row.at.timestamp() * 1000),
-                    "headers": self._headers(row),
+                    "timestamp": timestamp,
+                    "headers": self._headers(row, time),
                 }
                 if builder.append(**record) is None:
                     sent.append(await producer.send_batch(builder, topic, partition=partition))
@@ -190,14 +192,14 @@ class Relay:
             sent.append(await producer.send_batch(builder, topic, partition=partition))
         await asyncio.gather(*sent)
 
-    def _headers(self, row: Outgoing) -> list[tuple[str, bytes]]:
+    def _headers(self, row: Outgoing, time: bytes) -> list[tuple[str, bytes]]:
         """CloudEvents attributes in binary mode, and the place, by which readers know a repeat."""
         headers = [
             ("ce_specversion", b"1.0"),
-            ("ce_id", str(row.id).encode()),
-            ("ce_source", self._source.encode()),
+            ("ce_id", row.id.encode()),
+            ("ce_source", self._source),
             ("ce_type", row.type.encode()),
-            ("ce_time", row.at.astimezone(UTC).isoformat().encode()),
+            ("ce_time", time),
             ("ce_lane", b"%d" % row.lane),
             ("ce_position", b"%d" % row.position),
             ("content-type", b"application/json"),
@@ -243,6 +245,12 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # sending goes on without it; the next round may work
                 self._logger.warning("housekeeping_again", error=repr(error))
             await pause(stop, HOUSEKEEPING_SECONDS)
+
+
+@lru_cache(maxsize=1024)
+def _instant(at: datetime) -> tuple[int, bytes]:
+    """Kafka's milliseconds and the CloudEvents time; what was recorded together has the same."""
+    return int(at.timestamp() * 1000), at.astimezone(UTC).isoformat().encode()
 
 
 def partition_of(row: Outgoing) -> int:

@@ -21,7 +21,7 @@ TABLES: Final = (
         type text NOT NULL,
         body bytea NOT NULL,
         trace text,
-        created_at timestamptz NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         PRIMARY KEY (lane, position)
     )""",
     """-- How far the relay has sent each lane.

@@ -49,7 +49,7 @@ async def test_records_below_the_position_and_of_partitions_without_one_are_drop
     worker._applier.next[PARTITION] = 5
 
     def fetched(partition: int, *offsets: int) -> tuple[TopicPartition, list[Any]]:
-        records = [SimpleNamespace(**{name: getattr(_raw(n), name) for name in Raw.__slots__}) for n in offsets]
+        records = [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]
         return TopicPartition("activities", partition), records
 
     await worker._apply(None, dict([fetched(0, 3, 4, 5, 8), fetched(1, 9)]), asyncio.Event())

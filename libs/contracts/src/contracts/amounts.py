@@ -59,9 +59,8 @@ def amounts(order: Order) -> Amounts:
     """Spread what is the whole order's over its lines."""
     lines = order.lines
     values = [line.quantity * line.unit_price for line in lines]
-    discounted = [
-        max(value - line.discount, 0) if line.discount else value for value, line in zip(values, lines, strict=True)
-    ]
+    own = [line.discount for line in lines]
+    discounted = [max(value - off, 0) for value, off in zip(values, own, strict=True)] if any(own) else values
     if order.discount:
         shares, _ = spread_up_to(order.discount, discounted)
         discounted = [price - share for price, share in zip(discounted, shares, strict=True)]
@@ -74,16 +73,16 @@ def amounts(order: Order) -> Amounts:
     else:
         taxes = [line.tax for line in lines]
         net = discounted
-        payable = [price + tax for price, tax in zip(discounted, taxes, strict=True)]
+        payable = [price + tax for price, tax in zip(net, taxes, strict=True)] if any(taxes) else net
         shipping_net = order.shipping
         shipping_payable = order.shipping + order.shipping_tax
     points = vouchers = [0] * len(lines)
     shipping_points = shipping_vouchers = 0
-    paid_by_points = sum(tender.amount for tender in order.tenders if tender.kind == "points")
+    paid_by_points = sum([tender.amount for tender in order.tenders if tender.kind == "points"])
     if paid_by_points:
         points, more = spread_up_to(paid_by_points, payable)
         shipping_points = min(more, shipping_payable)
-    paid_by_vouchers = sum(tender.amount for tender in order.tenders if tender.kind == "voucher")
+    paid_by_vouchers = sum([tender.amount for tender in order.tenders if tender.kind == "voucher"])
     if paid_by_vouchers:
         room = [price - share for price, share in zip(payable, points, strict=True)]
         vouchers, more = spread_up_to(paid_by_vouchers, room)

@@ -8,10 +8,10 @@ it does not take is given to the model, which decides.
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import cache, lru_cache
+from datetime import datetime
+from functools import cache
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 import annotated_types
 import msgspec
@@ -28,8 +28,18 @@ CONTROL_FREE: Final = r"^[^\x00-\x1f\x7f]*$"
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00[01]|u007[fF]|[bfnrt])")
 
-Check = Callable[[Any], Any]
+Validator = Callable[[Any], Any]
 """Raises ValueError for a value that the contract does not take."""
+
+
+class Check(NamedTuple):
+    """What a decoder cannot check of a field."""
+
+    shape: str
+    """What of the field is checked: `one` value, a value that is `maybe` there, or `each` of a tuple."""
+    validator: Validator
+    remembers: bool
+    """Whether values that were good are remembered: for strings, which come again."""
 
 
 def may_hold_control_characters(body: bytes) -> bool:
@@ -49,12 +59,12 @@ def struct_of(model: type[M]) -> type[M]:
 def _struct_of(model: type[BaseModel]) -> type[msgspec.Struct]:
     tag = _tag_of(model)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-    checks: list[tuple[str, str, Check]] = []
+    checks: list[tuple[str, Check]] = []
     for name, told in model.model_fields.items():
         if tag is not None and name == _TAG_FIELD:
             continue
         kind, found = _translated(told.annotation, told.metadata)
-        checks += [(name, shape, check) for shape, check in found]
+        checks += [(name, check) for check in found]
         fields.append((name, kind) if told.is_required() else (name, kind, _default(told)))
     space: dict[str, Any] = {
         name: value
@@ -112,8 +122,8 @@ def _default(told: FieldInfo) -> Any:
 
 # -- types, their bounds, and what a decoder cannot check
 
-Translated = tuple[Any, list[tuple[str, Check]]]
-"""The struct's type of a field, and checks that follow, each with the shape of what it checks: one, maybe or each."""
+Translated = tuple[Any, list[Check]]
+"""The struct's type of a field, and what is checked afterwards."""
 
 
 def _translated(annotation: Any, metadata: list[Any]) -> Translated:
@@ -124,15 +134,17 @@ def _translated(annotation: Any, metadata: list[Any]) -> Translated:
         return _union(arguments, metadata)
     if origin is tuple:
         item, checks = _translated(arguments[0], [])
-        return _bounded(GenericAlias(tuple, (item, ...)), metadata), [("each", check) for _, check in checks]
+        return _bounded(GenericAlias(tuple, (item, ...)), metadata), [check._replace(shape="each") for check in checks]
     if origin is dict:
         return GenericAlias(dict, arguments), []
     if annotation is AwareDatetime:
-        return Annotated[datetime, msgspec.Meta(tz=True)], [("one", check) for check in _instants(metadata)]
+        return Annotated[datetime, msgspec.Meta(tz=True)], [Check("one", _within(metadata), remembers=False)]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return struct_of(annotation), []
     if annotation in (str, int, bool) or origin is Literal:
-        return _bounded(annotation, metadata), [("one", check) for check in _strings(metadata)]
+        return _bounded(annotation, metadata), [
+            Check("one", validator, remembers=True) for validator in _of_strings(metadata)
+        ]
     raise TypeError(f"no struct has a field of {annotation}")
 
 
@@ -145,7 +157,7 @@ def _union(arguments: tuple[Any, ...], metadata: list[Any]) -> Translated:
             continue
         kind, found = _translated(argument, metadata)
         kinds.append(kind)
-        checks += [("maybe", check) for _, check in found]
+        checks += [check._replace(shape="maybe") for check in found]
     return Union[tuple(kinds)], checks  # noqa: UP007  # made of as many as there are
 
 
@@ -182,22 +194,21 @@ def _bounded(kind: Any, metadata: list[Any]) -> Any:
     return Annotated[kind, msgspec.Meta(**cast("Any", bounds))] if bounds else kind
 
 
-def _strings(metadata: list[Any]) -> list[Check]:
-    checks: list[Check] = []
+def _of_strings(metadata: list[Any]) -> list[Validator]:
+    validators: list[Validator] = []
     for told in metadata:
         if isinstance(told, StringConstraints) and told.pattern not in (None, CONTROL_FREE):
-            checks.append(_matches(str(told.pattern)))
+            validators.append(_matches(str(told.pattern)))
         elif isinstance(told, AfterValidator):
-            checks.append(_remembered(told.func))
-    return checks
+            validators.append(cast("Validator", told.func))
+    return validators
 
 
 @cache
-def _matches(pattern: str) -> Check:
+def _matches(pattern: str) -> Validator:
     # Anchored at both ends; `$` alone would take a line feed behind it, which the model's engine does not.
     matches = re.compile(pattern).fullmatch
 
-    @lru_cache(maxsize=REMEMBERED)
     def check(value: str) -> None:
         if matches(value) is None:
             raise ValueError(f"does not match {pattern}")
@@ -205,21 +216,9 @@ def _matches(pattern: str) -> Check:
     return check
 
 
-@cache
-def _remembered(validator: Any) -> Check:
-    return lru_cache(maxsize=REMEMBERED)(validator)
-
-
-def _instants(metadata: list[Any]) -> list[Check]:
+def _within(metadata: list[Any]) -> Validator:
     since: Any = next(told.ge for told in metadata if isinstance(told, annotated_types.Ge))
     until: Any = next(told.lt for told in metadata if isinstance(told, annotated_types.Lt))
-    return [_within(since, until)]
-
-
-@cache
-def _within(since: datetime, until: datetime) -> Check:
-    assert since.tzinfo is UTC
-    assert until.tzinfo is UTC
 
     def check(value: datetime) -> None:
         if not since <= value < until:
@@ -229,20 +228,37 @@ def _within(since: datetime, until: datetime) -> Check:
 
 
 _SHAPES: Final = {
-    "one": "    {check}(self.{name})\n",
-    "maybe": "    if self.{name} is not None:\n        {check}(self.{name})\n",
-    "each": "    for one in self.{name}:\n        {check}(one)\n",
+    ("one", False): "    check{n}(self.{name})\n",
+    ("maybe", False): "    if self.{name} is not None:\n        check{n}(self.{name})\n",
+    ("one", True): "    if self.{name} not in good{n}:\n        keep(good{n}, self.{name}, check{n})\n",
+    ("maybe", True): "    if self.{name} not in good{n}:\n        keep(good{n}, self.{name}, check{n})\n",
+    ("each", True): "    for value in self.{name}:\n        if value not in good{n}:\n"
+    "            keep(good{n}, value, check{n})\n",
 }
 
+_good: Final[dict[Validator, set[str | None]]] = {}
+"""What each validator has found good, and None, which is never checked."""
 
-def _post_init(checks: list[tuple[str, str, Check]], validators: list[Callable[[Any], Any]]) -> Callable[[Any], None]:
+
+def _keep(good: set[str | None], value: str, validator: Validator) -> None:
+    """Check a value, and remember it."""
+    validator(value)
+    if len(good) >= REMEMBERED:
+        good.clear()
+        good.add(None)
+    good.add(value)
+
+
+def _post_init(checks: list[tuple[str, Check]], validators: list[Validator]) -> Callable[[Any], None]:
     """One function of straight lines: it runs for every line of every order."""
-    functions: list[Callable[[Any], Any]] = [*(check for _, _, check in checks), *validators]
-    space = {f"check_{place}": function for place, function in enumerate(functions)}
+    space: dict[str, Any] = {"keep": _keep}
     source = "def __post_init__(self):\n"
-    for place, (name, shape, _) in enumerate(checks):
-        source += _SHAPES[shape].format(check=f"check_{place}", name=name)
-    for place in range(len(checks), len(functions)):
-        source += f"    check_{place}(self)\n"
+    for n, (name, check) in enumerate(checks):
+        space[f"check{n}"] = check.validator
+        space[f"good{n}"] = _good.setdefault(check.validator, {None})
+        source += _SHAPES[check.shape, check.remembers].format(name=name, n=n)
+    for n, validator in enumerate(validators, start=len(checks)):
+        space[f"check{n}"] = validator
+        source += f"    check{n}(self)\n"
     exec(source, space)  # noqa: S102  # made of the names of our own fields, as dataclasses are
     return cast("Callable[[Any], None]", space["__post_init__"])

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -56,10 +57,11 @@ def asked_of(
 
 def cause_text(cause: Cause) -> str:
     """A cause as canonical JSON: sorted keys, no spaces, nothing absent. It is hashed as it stands."""
-    return _text(tuple(getattr(cause, name) for name in _CAUSE_FIELDS))
+    return _text(_cause_values(cause))
 
 
 _CAUSE_FIELDS: Final = tuple(Cause.model_fields)
+_cause_values: Final = attrgetter(*_CAUSE_FIELDS)
 
 
 @lru_cache(maxsize=4096)
@@ -72,8 +74,8 @@ def _text(values: tuple[Any, ...]) -> str:
 
 
 def _utc(instant: datetime | None) -> datetime | None:
-    if instant is None:
-        return None
+    if instant is None or instant.tzinfo is UTC:
+        return instant
     try:
         return instant.astimezone(UTC)
     except OverflowError as error:

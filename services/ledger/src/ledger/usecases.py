@@ -1,5 +1,6 @@
 """What the ledger does: settle postings, apply what is due, learn programmes; the same for HTTP, Kafka and jobs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -81,10 +82,12 @@ async def _post(tx: Transaction, asked: Sequence[Asked]) -> tuple[State, Decisio
 
 
 def _count(decision: Decision) -> None:
-    for outcome in decision.decided:
-        metrics.POSTINGS.labels(outcome.kind, outcome.result.value).inc()
-        if outcome.kind == "spend" and outcome.facts.get("missing"):
-            metrics.SHORT_SPENDS.inc()
+    counts = Counter([(outcome.kind, outcome.result) for outcome in decision.decided])
+    for (kind, result), number in counts.items():
+        metrics.POSTINGS.labels(kind, result.value).inc(number)
+    short = [outcome for outcome in decision.decided if outcome.kind == "spend" and outcome.facts.get("missing")]
+    if short:
+        metrics.SHORT_SPENDS.inc(len(short))
 
 
 async def _settled(tx: Transaction, state: State, decision: Decision, postings: Sequence[Posting]) -> list[Settled]:

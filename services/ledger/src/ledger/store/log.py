@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -27,8 +26,8 @@ _ENTRIES: Final = (
 MOST_LOTS_CHARACTERS: Final = 256 * 1024
 """Of an event's lots: half of what an event may have."""
 
-_UUID_VALUE: Final = ~(0xF000 << 64 | 0xC000 << 48)
-_UUID_8: Final = 0x8000 << 64 | 0x8000 << 48
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""The nibble with the variant: its two low bits are the value's."""
 
 _REFUSALS: Final = (
     'SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r."order", r.checkout,'
@@ -87,19 +86,20 @@ def _without_gaps(events: Sequence[Outgoing], after: Mapping[int, int]) -> Seque
     return told
 
 
-def entry_id(entry_hash: bytes) -> UUID:
+def entry_id(entry_hash: bytes) -> str:
     """An entry's id: drawn from its hash, so that it needs no column and is the same wherever the history is."""
     return _uuid8(entry_hash)
 
 
-def refusal_id(posting: PostingId) -> UUID:
+def refusal_id(posting: PostingId) -> str:
     """A refusal's id: a posting is refused once."""
     return _uuid8(sha256("\n".join(("refusal", *posting)).encode()).digest())
 
 
-def _uuid8(digest: bytes) -> UUID:
+def _uuid8(digest: bytes) -> str:
     """RFC 9562's version for values of one's own making."""
-    return UUID(int=int.from_bytes(digest[:16]) & _UUID_VALUE | _UUID_8)
+    text = digest[:16].hex()
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def entry_event(row: Any) -> Outgoing:
@@ -117,7 +117,7 @@ def entry_event(row: Any) -> Outgoing:
         "account": str(account_id),
         "epoch": epoch,
         "seq": seq,
-        "entry": str(event_id),
+        "entry": event_id,
         "kind": kind,
         "at": at,
         "recorded_at": recorded_at,

@@ -8,13 +8,15 @@ promotions on it, so that a return takes back what that line gave.
 from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules.domain.order import SAME_CURRENCY, Amounts, Conversion, Facts, Sale
 from rules.domain.rounding import rounded
 from rules.domain.rule import Band, Bands, Basis, PerMoney, PerOrder, PerUnit, Rule
 from rules.domain.rule_set import Claim, Combine, Factor, RuleSet
 from rules.domain.verdict import Verdict
+
+_NOTHING_IN_SCOPE: Final = Verdict.NOTHING_IN_SCOPE.value
 
 
 class Earned(NamedTuple):
@@ -51,19 +53,22 @@ def evaluate(
     rule_set: RuleSet, sale: Sale, amounts: Amounts, facts: Facts, conversion: Conversion = SAME_CURRENCY
 ) -> Evaluation:
     """What the order as sold earns; what came back later is not asked here."""
-    verdicts = [Verdict.NOTHING_IN_SCOPE.value] * len(rule_set.rules)
+    verdicts = [_NOTHING_IN_SCOPE] * len(rule_set.rules)
     live = rule_set.live(sale, first_order=facts.first_order, verdicts=verdicts)
-    masks = [rule_set.masks(line) for line in sale.lines]
+    scoped, counted = rule_set.masks(sale.lines)
     money = _Money(sale, amounts)
     for index, minimum in rule_set.minima:
-        if live >> index & 1 and not _reaches(minimum, rule_set.rules[index], index, masks, money, conversion):
+        if live >> index & 1 and not _reaches(minimum, rule_set.rules[index], index, counted, money, conversion):
             verdicts[index] = Verdict.BELOW_MINIMUM
             live &= ~(1 << index)
     groups: dict[int, list[int]] = {}
-    for place, (scoped, _) in enumerate(masks):
-        mask = scoped & live
+    for place, mask in enumerate(scoped):
+        mask &= live
         if mask:
-            groups.setdefault(mask, []).append(place)
+            if mask in groups:
+                groups[mask].append(place)
+            else:
+                groups[mask] = [place]
     if amounts.shipping_payable and rule_set.of_shipping & live & ~rule_set.multipliers:
         groups.setdefault(rule_set.of_shipping & live, []).append(-1)
     parts, outranked, silenced = _shared_out(rule_set, groups, sale, money, conversion)
@@ -156,7 +161,8 @@ def _award(
         for mask, _ in parts:
             promotions &= mask
         parts = [(promotions, [place for _, places in parts for place in places])]
-    fixed = type(effect) is PerOrder or type(effect) is PerUnit
+    per_unit = type(effect) is PerUnit
+    fixed = per_unit or type(effect) is PerOrder
     weighing = money.of_sale(rule.basis) if fixed else money.of(rule.basis)
     weights = [0] * (len(sale.lines) + 1)
     by_factor: dict[Factor, int] = {}
@@ -167,7 +173,7 @@ def _award(
         for place in places:
             weights[place] = money_here = weighing[place]
             basis += money_here
-        if type(effect) is PerUnit:
+        if per_unit:
             basis = sum([sale.lines[place].quantity for place in places if place >= 0])
         factor = rule_set.factor(mask)
         by_factor[factor] = by_factor.get(factor, 0) + basis
@@ -192,10 +198,12 @@ def _weigh_by_pieces(weights: list[int], parts: list[tuple[int, list[int]]], sal
 def _weigh_by_factor(weights: list[int], parts: list[tuple[int, list[int]]], rule_set: RuleSet) -> None:
     """Lines under different promotions gave in different measure, and so do they when they come back."""
     factors = [rule_set.factor(mask) for mask, _ in parts]
-    scale = lcm(*(denominator for _, denominator in factors))
+    scale = lcm(*[denominator for _, denominator in factors])
     for (_, places), (numerator, denominator) in zip(parts, factors, strict=True):
-        for place in places:
-            weights[place] *= numerator * (scale // denominator)
+        times = numerator * (scale // denominator)
+        if times != 1:
+            for place in places:
+                weights[place] *= times
 
 
 def _exact(rule: Rule, by_factor: dict[Factor, int], conversion: Conversion) -> tuple[int, int]:
@@ -307,9 +315,9 @@ class _Money:
             lines.append(shipping)
         if points_paid:
             return lines
-        paid = [*map(sum, zip(sums.points, sums.vouchers, strict=True)), sums.shipping_points + sums.shipping_vouchers]
-        if not any(paid):
+        if not (any(sums.points) or any(sums.vouchers) or sums.shipping_points or sums.shipping_vouchers):
             return lines
+        paid = [*map(sum, zip(sums.points, sums.vouchers, strict=True)), sums.shipping_points + sums.shipping_vouchers]
         # The part that points paid is a part of the price with tax; of another measure it is the same proportion.
         payable = [*sums.payable, sums.shipping_payable]
         return [
@@ -322,13 +330,13 @@ def _reaches(
     minimum: int,
     rule: Rule,
     index: int,
-    masks: Sequence[tuple[int, int]],
+    counted: Sequence[int],
     money: _Money,
     conversion: Conversion,
 ) -> bool:
     """Whether all that counts by the rule's basis and exclusions comes to its minimum."""
     basis = money.of(rule.basis)
-    total = sum([basis[place] for place, (_, counted) in enumerate(masks) if counted >> index & 1])
+    total = sum([amount for amount, mask in zip(basis, counted, strict=False) if mask >> index & 1])
     if rule.basis.shipping:
         total += basis[-1]
     return total * conversion.numerator >= minimum * conversion.denominator

@@ -44,6 +44,9 @@ class Claim:
     silenced: int
 
 
+Words = tuple[tuple[str, ...], str | None, tuple[str, ...]]
+"""Of a line: its categories, brand and tags."""
+
 Factor = tuple[int, int]
 """What promotions come to together: numerator and denominator, in lowest terms."""
 
@@ -90,7 +93,8 @@ class RuleSet:
         self._excluding = _Words([rule.exclude for rule in self.rules])
         self._with_gift_cards = _mask(bits, lambda rule: rule.basis.gift_cards)
         self._with_reward_lines = _mask(bits, lambda rule: rule.basis.reward_lines)
-        self._by_words: dict[tuple[tuple[str, ...], str | None, tuple[str, ...]], tuple[int, int]] = {}
+        self._names_products = self._scopes.names_products or self._excluding.names_products
+        self._by_words: dict[Words, tuple[int, int]] = {}
         self._claims: dict[int, Claim] = {}
         self._factors: dict[int, Factor] = {0: (1, 1)}
         self._names: dict[int, tuple[str, ...]] = {0: ()}
@@ -113,21 +117,31 @@ class RuleSet:
                     mask &= ~(1 << index)
         return mask
 
-    def masks(self, line: Line) -> tuple[int, int]:
-        """For a line: the rules that it is in the scope of, and those for which it counts at all."""
-        words = (line.categories, line.brand, line.tags)
-        known = self._by_words.get(words)
-        if known is None:
-            if len(self._by_words) >= REMEMBERED:
-                self._by_words.clear()
-            known = self._by_words[words] = (self._scopes.every_kind(*words), self._excluding.any_of(*words))
-        scoped, excluded = known
-        counted = self._all & ~(excluded | self._excluding.any_product(line))
-        if line.gift_card:
-            counted &= self._with_gift_cards
-        if line.reward:
-            counted &= self._with_reward_lines
-        return counted & scoped & self._scopes.of_product(line), counted
+    def masks(self, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
+        """For each line: the rules that it is in the scope of, and those for which it counts at all."""
+        scoped, counted = [], []
+        remembered, judge = self._by_words.get, self._judge_words
+        for line in lines:
+            words = (line.categories, line.brand, line.tags)
+            scope, counts = remembered(words) or judge(words)
+            if self._names_products:
+                product, sku = line.product, line.sku or ""
+                scope &= self._scopes.of_product(product, sku)
+                counts &= ~self._excluding.any_product(product, sku)
+            if line.gift_card:
+                counts &= self._with_gift_cards
+            if line.reward:
+                counts &= self._with_reward_lines
+            scoped.append(scope & counts)
+            counted.append(counts)
+        return scoped, counted
+
+    def _judge_words(self, words: Words) -> tuple[int, int]:
+        """Rules whose scope, products aside, takes a line with these words, and rules that do not exclude one."""
+        if len(self._by_words) >= REMEMBERED:
+            self._by_words.clear()
+        judged = self._by_words[words] = (self._scopes.every_kind(*words), self._all & ~self._excluding.any_of(*words))
+        return judged
 
     def claim(self, mask: int) -> Claim:
         """Who gives where exactly these live rules match."""
@@ -161,12 +175,13 @@ class RuleSet:
         """When points end that activate at an instant; None for never."""
         if validity.lasting is Lasting.NEVER_ENDS:
             return None
-        activated_on = activates_at.astimezone(self.zone).date()
-        if (validity, activated_on) not in self._ends:
+        key = (validity, activates_at.astimezone(self.zone).date())
+        known = self._ends.get(key)
+        if known is None:
             if len(self._ends) >= REMEMBERED:
                 self._ends.clear()
-            self._ends[validity, activated_on] = validity.expires_at(activated_on, self.zone)
-        return self._ends[validity, activated_on]
+            known = self._ends[key] = validity.expires_at(key[1], self.zone)
+        return known
 
     def _judge(self, mask: int) -> Claim:
         earning = mask & ~self.multipliers
@@ -206,14 +221,18 @@ class _Words:
             sum(1 << index for index, scope in enumerate(scopes) if not words_of(scope)) for words_of in _KINDS
         )
 
-    def of_product(self, line: Line) -> int:
-        """Rules that name the line's product or SKU, or no product at all."""
-        return self._free[0] | self.any_product(line)
+    @property
+    def names_products(self) -> bool:
+        """Whether any rule names a product."""
+        return bool(self._products)
 
-    def any_product(self, line: Line) -> int:
-        """Rules that name the line's product or SKU."""
-        by_product = self._products
-        return by_product.get(line.product, 0) | by_product.get(line.sku or "", 0) if by_product else 0
+    def of_product(self, product: str, sku: str) -> int:
+        """Rules that name the product or SKU, or no product at all."""
+        return self._free[0] | self._products.get(product, 0) | self._products.get(sku, 0)
+
+    def any_product(self, product: str, sku: str) -> int:
+        """Rules that name the product or SKU."""
+        return self._products.get(product, 0) | self._products.get(sku, 0)
 
     def every_kind(self, categories: Sequence[str], brand: str | None, tags: Sequence[str]) -> int:
         """Rules of which each other kind of word that they name holds for a line with these."""
