@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -13,6 +15,9 @@ import pytest
 from chassis import Poison
 from contracts.money import half_up
 from contracts.orders import Order, Refund, RefundLine, Tender
+from redemption.usecases import orders
+from redemption.usecases.states import SettleOrder
+from testkit import wait_until
 
 from .conftest import T0, Counter, order, refund
 
@@ -279,6 +284,84 @@ async def test_two_workers_that_meet_a_new_order_at_once_spend_once(counter: Cou
     assert await counter.asked() == [("ann", "c-1/1/spend", 100)]
 
 
+@asynccontextmanager
+async def another_worker(counter: Counter, *states: Order) -> AsyncIterator[None]:
+    """One that has settled these states and commits at the block's end."""
+    async with counter.runtime.database.begin() as tx:
+        outcome = await orders.settle(tx, [SettleOrder.of(state) for state in states])
+        yield
+        await counter.runtime.database.append(tx, outcome)
+
+
+async def waits_for_another(counter: Counter) -> None:
+    """Until a transaction waits for a lock that another holds."""
+
+    async def somebody_waits() -> bool:
+        return await counter.query(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+        ) != [0]
+
+    await wait_until(somebody_waits, what="a worker to wait for the other")
+
+
+PLAIN, WITH_POINTS = {"points": None}, {"points": 100}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "used"),
+    [
+        (order(1, **WITH_POINTS), order(2, **PLAIN), 0),
+        (order(2, **PLAIN), order(1, **WITH_POINTS), 0),
+        (order(2, **WITH_POINTS), order(1, **PLAIN), 100),
+        (order(1, **PLAIN), order(2, **WITH_POINTS), 100),
+        (order(1, **PLAIN), order(2, **PLAIN), 0),
+        (order(2, **PLAIN), order(1, **PLAIN), 0),
+    ],
+)
+@pytest.mark.parametrize(
+    "known", [None, order(0, **PLAIN), order(0, **WITH_POINTS)], ids=["new", "plain", "with_points"]
+)
+async def test_of_two_workers_at_one_order_the_newest_revision_decides(
+    counter: Counter, known: Order | None, first: Order, second: Order, used: int
+) -> None:
+    """Whether it is new to both, or known with or without points; each beside an order of its own."""
+    if known is not None:
+        await counter.tell(known)
+    async with another_worker(counter, order(1, order="o-0", points=None), first):
+        telling = asyncio.create_task(counter.tell(second, order(1, order="o-2", points=None)))
+        await waits_for_another(counter)
+    assert await telling == [None, None]
+    assert await counter.used() == used
+    assert await counter.query("SELECT order_id, revision FROM order_state ORDER BY 1") == [
+        ("o-0", 1),
+        ("o-1", 2),
+        ("o-2", 1),
+    ]
+
+
+async def test_plain_orders_in_a_batch_with_others_are_only_counted(counter: Counter) -> None:
+    """Told in one batch: new ones, older and newer states, one that had points and one that has them now."""
+    await counter.tell(order(5, order="older", points=None), order(5, order="newer", points=None))
+    await counter.tell(order(5, order="had-points", checkout=None))
+    await counter.tell(
+        order(1, order="new", points=None),
+        order(4, order="older", points=None),
+        order(6, order="newer", points=None),
+        order(6, order="had-points", points=None),
+        order(1, order="has-points", checkout=None, points=30),
+    )
+    found = await counter.query("SELECT order_id, revision, body IS NULL FROM order_state ORDER BY 1")
+    assert found == [
+        ("had-points", 6, False),
+        ("has-points", 1, False),
+        ("new", 1, True),
+        ("newer", 6, True),
+        ("older", 5, True),
+    ]
+    assert await used_by(counter, "had-points") == 0
+    assert await used_by(counter, "has-points") == 30
+
+
 def lives(seed: int) -> list[Order]:
     """The states of one order's made-up life, each with its revision."""
     dice = random.Random(seed)
@@ -314,7 +397,7 @@ async def used_by(counter: Counter, name: str) -> int:
 
 async def test_the_order_of_arrival_never_matters(counter: Counter) -> None:
     """Made-up lives, each told in order and shuffled with repeats: the points used at the end are the same."""
-    for seed in range(25):
+    for seed in range(40):
         dice = random.Random(1000 + seed)
         states = lives(seed)
         told = [state.model_copy(update={"order": f"{state.order}-told"}) for state in states]

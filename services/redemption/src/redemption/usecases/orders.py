@@ -40,8 +40,12 @@ class _Known:
 
 async def settle(tx: Transaction, commands: Sequence[SettleOrder]) -> Outcome:
     """Bring the points of orders to what their newest states want; older and repeated states change nothing."""
-    stored = await store.lock_orders(tx, list({command.key for command in commands}))
-    folded = fold(commands, stored)
+    with_points = await _pass_over_plain(tx, commands)
+    if not with_points:
+        return Outcome(answers=[None] * len(commands))
+    told = [command for command in commands if command.key in with_points]
+    stored = await store.lock_orders(tx, with_points)
+    folded = fold(told, stored)
     settled = await _settle_cases(tx, folded)
     poisoned = {**folded.poisoned, **settled.poisoned}
     saved = {case.key: replace(case.stored, points_per_unit=settled.rates.get(case.key)) for case in folded.cases}
@@ -52,6 +56,19 @@ async def settle(tx: Transaction, commands: Sequence[SettleOrder]) -> Outcome:
     return Outcome(
         answers=[poisoned.get(command.key) for command in commands], events=settled.events, traces=settled.traces
     )
+
+
+async def _pass_over_plain(tx: Transaction, commands: Sequence[SettleOrder]) -> set[Key]:
+    """Note the revisions of orders that have nothing to do with points, by far the most; the keys of the others."""
+    with_points = {command.key for command in commands if command.matters}
+    revisions: dict[Key, int] = {}
+    for command in commands:
+        key = command.key
+        if key not in with_points and command.revision > revisions.get(key, -1):
+            revisions[key] = command.revision
+    if revisions and not await store.raise_revisions(tx, revisions):
+        with_points |= await store.with_points(tx, revisions)
+    return with_points
 
 
 @dataclass(slots=True)

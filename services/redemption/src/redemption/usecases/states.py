@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from chassis import Poison
 from contracts import Malformed, decode, encode
@@ -13,7 +12,7 @@ from redemption.domain.spending import Spend
 from redemption.store.orders import Key, StoredOrder
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class SettleOrder:
     """An order's state has been told. Its body is decoded when it is needed: most orders never see points."""
 
@@ -23,20 +22,20 @@ class SettleOrder:
     """Whether the state names points, or calls the order off."""
     body: bytes
     traceparent: str | None = None
+    _order: Order | None = None
 
     @classmethod
     def of(cls, order: Order, traceparent: str | None = None) -> "SettleOrder":
         """The command for a whole order."""
         matters = uses_points(order) or bool(order.cancellations)
-        command = cls((order.shop, order.order), order.revision, matters, b"", traceparent)
-        command.__dict__["order"] = order
-        return command
+        return cls((order.shop, order.order), order.revision, matters, b"", traceparent, order)
 
-    @cached_property
+    @property
     def order(self) -> Order:
         """The whole state."""
-        order: Order = decode(OrderChanged, self.body)
-        return order
+        if self._order is None:
+            self._order = decode(OrderChanged, self.body)
+        return self._order
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ class Folded:
     """What a batch of states comes to."""
 
     states: dict[Key, StoredOrder] = field(default_factory=dict)
-    """All newest states that have changed. Of orders that never saw points only the revision is kept."""
+    """All newest states that have changed. Of those that never saw points only the revision is kept."""
     newest: dict[Key, Case] = field(default_factory=dict)
     poisoned: dict[Key, Poison] = field(default_factory=dict)
 
