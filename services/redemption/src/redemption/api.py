@@ -161,11 +161,15 @@ async def post_release(
     request: Request, shop: Shop, checkout: CheckoutId, caller: Annotated[Caller, requires("checkouts:write")]
 ) -> CheckoutAnswer:
     """Releasing what is free changes nothing; what a paid order has used comes back by refund or cancellation."""
-    find = Find(shop, checkout)
-    await idempotent(
-        request, caller, checkouts.find, find, respond=lambda seen: Releasing(checkout=seen.checkout.checkout)
+    remembered = await idempotent(
+        request,
+        caller,
+        checkouts.find,
+        Find(shop, checkout),
+        respond=lambda seen: Releasing(attempt=seen.checkout.id),
     )
-    await desk(request).release(shop, checkout)
+    find = Find(shop, checkout, Releasing.model_validate_json(bytes(remembered.body)).attempt)
+    await desk(request).release(find)
     return answer_of(await _one(request, checkouts.find, find))
 
 

@@ -50,9 +50,8 @@ class Desk:
                 raise refusal
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def release(self, shop: str, checkout: str) -> Checkout:
+    async def release(self, find: Find) -> Checkout:
         """Free a checkout's points; what is free already stays so."""
-        find = Find(shop, checkout)
         found: Checkout = await self._one(checkouts.begin_release, find)
         if found.state is State.INTENDED:  # the hold itself is still under way: end that first
             await self.finish(found)

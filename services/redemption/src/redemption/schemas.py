@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -342,6 +343,6 @@ class CheckoutAnswer(Answered):
 
 
 class Releasing(Answered):
-    """What is remembered of a release under its key."""
+    """What is remembered of a release under its key: which attempt it frees, since the checkout may hold again."""
 
-    checkout: str
+    attempt: UUID

@@ -48,6 +48,8 @@ class FakeLedger:
         self.calls: list[str] = []
         self.is_down = False
         self.loses_answers = False
+        self.answers_instead: JSONResponse | None = None
+        """What a hold or a release is answered by somebody before the ledger."""
         self.before_hold: Callable[[], Any] = lambda: None
         """Called when a hold arrives, before it is decided."""
         self.app = Starlette(
@@ -75,6 +77,8 @@ class FakeLedger:
         self.calls.append(name)
         if self.is_down:
             return Response(status_code=503)
+        if self.answers_instead is not None:
+            return self.answers_instead
         key, body = request.headers["idempotency-key"], await request.body()
         if key not in self.answers:
             if name == "hold":

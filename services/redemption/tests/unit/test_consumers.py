@@ -7,7 +7,7 @@ import pytest
 from chassis import Poison
 from chassis.messages import Raw, Received
 from contracts import decode, encode
-from contracts.ledger import PointsChanged, PostingRefused
+from contracts.ledger import Buckets, PointsChanged, PostingRefused
 from contracts.life import same_state
 from contracts.orders import Order, OrderPaid, Refund, Tender
 from contracts.structs import as_struct
@@ -69,6 +69,25 @@ def test_awards_and_other_services_spends_are_passed_over() -> None:
     assert follow_entry(changed(kind="spend", source="till"), RECEIVED) is None
     assert isinstance(follow_entry(changed(kind="time_out", source="ledger", hold="h-1"), RECEIVED), FollowEntry)
     assert isinstance(follow_entry(changed(kind="spend", source="redemption"), RECEIVED), FollowEntry)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shortfall"),
+    [
+        ({"held": -70}, 0),
+        ({"held": -100, "available": 30}, 0),
+        ({"held": -100, "debt": 30}, 0),
+        ({"held": -100, "available": 10, "debt": 20}, 0),
+        ({"available": -70, "debt": -30}, 30),
+        ({"available": -70}, 30),
+    ],
+    ids=["whole", "part", "rest_repays", "rest_repays_and_is_free", "late_owed", "late_forgiven"],
+)
+def test_what_a_spend_took_is_told_without_what_it_freed_or_left_owing(changes: dict[str, int], shortfall: int) -> None:
+    event = changed(kind="spend", source="redemption", changes=Buckets(**changes), shortfall=shortfall)
+    command = follow_entry(event, RECEIVED)
+    assert command is not None
+    assert (command.debited, command.shortfall) == (70, shortfall)
 
 
 def test_refusals_of_our_own_postings_are_noted() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from chassis import Transaction
 from redemption import tables
@@ -104,6 +104,12 @@ async def unfinished_checkouts(tx: Transaction, before: datetime, limit: int) ->
     return [found for row in rows if (found := _checkout(row)) is not None]
 
 
+_newest_difference: Final = func.array_agg(
+    aggregate_order_by(tables.spend.c.difference, tables.spend.c.place.desc())
+).filter(tables.spend.c.hold.is_not(None))[1]
+"""An order that is called off and paid again tells it again; it is one difference all the same."""
+
+
 async def usage(tx: Transaction, shop: str, checkout_id: str) -> Usage:
     """What the ledger has done for the orders that name a checkout."""
     spend = tables.spend
@@ -113,7 +119,7 @@ async def usage(tx: Transaction, shop: str, checkout_id: str) -> Usage:
                 func.sum(spend.c.debited),
                 func.sum(spend.c.returned),
                 func.sum(spend.c.shortfall),
-                func.sum(spend.c.difference),
+                _newest_difference,
             ).where(spend.c.shop == shop, spend.c.claim == checkout_id, spend.c.claim != "")
         )
     ).one()
@@ -124,6 +130,18 @@ async def is_claimed(tx: Transaction, shop: str, checkout_id: str) -> bool:
     """Whether a paid order has named the checkout already."""
     claim = tables.claim
     found = await tx.conn.execute(select(claim.c.order_id).where(claim.c.shop == shop, claim.c.checkout == checkout_id))
+    return found.one_or_none() is not None
+
+
+async def is_spent(tx: Transaction, checkout: Checkout) -> bool:
+    """Whether a paid order has asked for what the attempt holds, heard of by the ledger or not."""
+    spend = tables.spend
+    found = await tx.conn.execute(
+        select(spend.c.name)
+        .where(spend.c.shop == checkout.shop, spend.c.claim == checkout.checkout, spend.c.claim != "")
+        .where(spend.c.hold == checkout.hold)
+        .limit(1)
+    )
     return found.one_or_none() is not None
 
 

@@ -160,6 +160,17 @@ async def reserved_for_orders(tx: Transaction, orders: Sequence[Key]) -> dict[Ke
     return found
 
 
+async def release_intended(tx: Transaction, holds: Sequence[str]) -> None:
+    """Let those of the attempts that wait for the ledger's answer be freed as soon as it has come."""
+    await tx.driver.execute(
+        "UPDATE checkout SET state = $2, changed_at = $3 WHERE hold = ANY($1::uuid[]) AND state = $4",
+        sorted(map(UUID, holds)),
+        State.RELEASING,
+        tx.now,
+        State.INTENDED,
+    )
+
+
 async def name_orders(tx: Transaction, named: Mapping[Key, str]) -> None:
     """Note on checkouts which order names them."""
     keys = sorted(named)

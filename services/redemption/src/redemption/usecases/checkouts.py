@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from chassis import Outcome, Transaction
 from redemption.domain.checkout import LIVE, Checkout, State, Usage
@@ -56,6 +57,8 @@ class Find:
 
     shop: str
     checkout: str
+    attempt: UUID | None = None
+    """Which attempt of it; None for the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,14 @@ async def intend(tx: Transaction, commands: Sequence[Intend]) -> Outcome:
         intent = command.draft(
             expires_at=tx.now + timedelta(minutes=command.hold_minutes), created_at=tx.now, changed_at=tx.now
         )
-        taken = await _in_the_way(tx, command.begin)
-        if taken is None and await store.insert_checkout(tx, intent):
-            answers.append(intent)
-        else:
-            answers.append(await _by_key(tx, command.begin) or taken or await _in_the_way(tx, command.begin))
+        answer: Any = None
+        while answer is None:  # again where what was in the way of the insert has been refused since
+            answer = await _in_the_way(tx, command.begin)
+            if answer is None and await store.insert_checkout(tx, intent):
+                answer = intent
+            else:
+                answer = await _by_key(tx, command.begin) or answer
+        answers.append(answer)
     return Outcome(answers=answers)
 
 
@@ -120,7 +126,7 @@ async def find(tx: Transaction, commands: Sequence[Find]) -> Outcome:
     """Checkouts as they stand, with what has been captured and returned."""
     answers: list[Any] = []
     for command in commands:
-        found = await store.newest_checkout(tx, command.shop, command.checkout)
+        found = await _find(tx, command)
         if found is None:
             answers.append(CheckoutNotFound(checkout=command.checkout))
         else:
@@ -142,10 +148,10 @@ async def begin_release(tx: Transaction, commands: Sequence[Find]) -> Outcome:
     """Record that points are about to be freed. What is free already stays so; what has been paid is refused."""
     answers: list[Any] = []
     for command in commands:
-        found = await store.newest_checkout(tx, command.shop, command.checkout, lock=True)
+        found = await _find(tx, command, lock=True)
         if found is None:
             answers.append(CheckoutNotFound(checkout=command.checkout))
-        elif found.state is State.CAPTURED:
+        elif found.state is State.CAPTURED or await store.is_spent(tx, found):
             answers.append(CheckoutCaptured(checkout=found.checkout, order=found.order_id, points=found.points))
         elif found.state is State.HELD:
             await store.move_checkout(tx, found.id, before=State.HELD, after=State.RELEASING)
@@ -153,6 +159,12 @@ async def begin_release(tx: Transaction, commands: Sequence[Find]) -> Outcome:
         else:
             answers.append(found)
     return Outcome(answers=answers)
+
+
+async def _find(tx: Transaction, command: Find, *, lock: bool = False) -> Checkout | None:
+    if command.attempt is None:
+        return await store.newest_checkout(tx, command.shop, command.checkout, lock=lock)
+    return await store.checkout_by_id(tx, command.attempt, lock=lock)
 
 
 async def _by_key(tx: Transaction, command: Begin) -> Checkout | IdempotencyConflict | None:

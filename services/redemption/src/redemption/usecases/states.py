@@ -1,6 +1,6 @@
 """Which state of an order holds: the newest revision alone, in whatever order the states arrive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chassis import Poison
@@ -73,7 +73,8 @@ class Folded:
     states: dict[Key, StoredOrder] = field(default_factory=dict)
     """All newest states that have changed. Of those that never saw points only the revision is kept."""
     newest: dict[Key, Case] = field(default_factory=dict)
-    poisoned: dict[Key, Poison] = field(default_factory=dict)
+    malformed: dict[int, Poison] = field(default_factory=dict)
+    """By the place of their commands; states of the same order that can be read count."""
 
     @property
     def cases(self) -> list[Case]:
@@ -86,10 +87,10 @@ class Folded:
         return [case for case in self.newest.values() if is_cancelled(case.order)]
 
 
-def fold(commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]) -> Folded:
-    """The newest state of each order, whatever the order of arrival."""
+def fold(commands: Mapping[int, SettleOrder], stored: Mapping[Key, StoredOrder]) -> Folded:
+    """The newest state of each order, whatever the order of arrival; commands by their places."""
     folded = Folded()
-    for command in commands:
+    for place, command in commands.items():
         known = folded.states.get(command.key) or stored.get(command.key)
         if known is not None and command.revision < known.revision:
             continue
@@ -103,7 +104,7 @@ def fold(commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]) -> 
         try:
             order = _newer(known, before.order if before else None, command.order)
         except Malformed as malformed:
-            folded.poisoned[command.key] = Poison("malformed", malformed.reason)
+            folded.malformed[place] = Poison("malformed", malformed.reason)
             continue
         if order is None:
             continue
