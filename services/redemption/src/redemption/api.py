@@ -21,6 +21,7 @@ from redemption.schemas import (
     Switch,
     Using,
     UsingStored,
+    using_of,
 )
 from redemption.store.terms import Terms
 from redemption.usecases import checkouts, terms
@@ -96,7 +97,7 @@ async def put_switch(request: Request, shop: Shop, switch: Switch) -> UsingStore
 
 
 def _stored(found: Terms) -> UsingStored:
-    using = Using.model_validate(found.document or {})
+    using = using_of(found.document)
     return UsingStored(
         online=using.online,
         pos=using.pos,

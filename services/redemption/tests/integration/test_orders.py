@@ -15,11 +15,12 @@ import pytest
 from chassis import Poison
 from contracts.money import half_up
 from contracts.orders import Order, Refund, RefundLine, Tender
-from redemption.usecases import orders
+from redemption.holding import Desk
+from redemption.usecases import checkouts, orders
 from redemption.usecases.states import SettleOrder
 from testkit import wait_until
 
-from .conftest import SHOP, T0, Counter, order, refund
+from .conftest import SHOP, T0, Counter, intending, order, refund
 
 
 @pytest.fixture(autouse=True)
@@ -315,29 +316,28 @@ async def waits_for_another(counter: Counter) -> None:
 
     async def somebody_waits() -> bool:
         return await counter.query(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple', 'advisory')"
         ) != [0]
 
     await wait_until(somebody_waits, what="a worker to wait for the other")
 
 
-PLAIN, WITH_POINTS = {"points": None}, {"points": 100}
+def plain(revision: int) -> Order:
+    return order(revision, points=None)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "used"),
     [
-        (order(1, **WITH_POINTS), order(2, **PLAIN), 0),
-        (order(2, **PLAIN), order(1, **WITH_POINTS), 0),
-        (order(2, **WITH_POINTS), order(1, **PLAIN), 100),
-        (order(1, **PLAIN), order(2, **WITH_POINTS), 100),
-        (order(1, **PLAIN), order(2, **PLAIN), 0),
-        (order(2, **PLAIN), order(1, **PLAIN), 0),
+        (order(1), plain(2), 0),
+        (plain(2), order(1), 0),
+        (order(2), plain(1), 100),
+        (plain(1), order(2), 100),
+        (plain(1), plain(2), 0),
+        (plain(2), plain(1), 0),
     ],
 )
-@pytest.mark.parametrize(
-    "known", [None, order(0, **PLAIN), order(0, **WITH_POINTS)], ids=["new", "plain", "with_points"]
-)
+@pytest.mark.parametrize("known", [None, plain(0), order(0)], ids=["new", "plain", "with_points"])
 async def test_of_two_workers_at_one_order_the_newest_revision_decides(
     counter: Counter, known: Order | None, first: Order, second: Order, used: int
 ) -> None:
@@ -354,6 +354,26 @@ async def test_of_two_workers_at_one_order_the_newest_revision_decides(
         ("o-1", 2),
         ("o-2", 1),
     ]
+
+
+async def test_an_order_and_a_hold_for_its_checkout_at_once_see_each_other(counter: Counter) -> None:
+    """Else the order would be paid without the hold, and the hold stay: whoever comes second knows of the first."""
+    async with another_worker(counter, order(1, checkout="c-1")):
+        holding = asyncio.create_task(counter.hold("c-1", points=100))
+        await waits_for_another(counter)
+    assert (await holding).json()["code"] == "checkout_exists"
+    assert counter.ledger.calls.count("hold") == 0
+
+
+async def test_an_order_that_is_paid_while_its_checkout_is_being_held_uses_that_hold(counter: Counter) -> None:
+    desk: Desk = counter.runtime.extras["desk"]
+    async with counter.runtime.database.begin() as tx:
+        (intent,) = (await checkouts.intend(tx, [intending("c-1", "ann", 100)])).answers
+        telling = asyncio.create_task(counter.tell(order(1)))
+        await waits_for_another(counter)
+    await telling
+    await desk.finish(intent)
+    assert [effect["hold"] for effect in await effects(counter)] == [str(intent.hold)]
 
 
 async def test_plain_orders_in_a_batch_with_others_are_only_counted(counter: Counter) -> None:

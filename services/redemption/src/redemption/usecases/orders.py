@@ -19,8 +19,9 @@ from redemption.domain import spending
 from redemption.domain.checkout import RESERVED
 from redemption.domain.quote import points_for
 from redemption.domain.spending import Part, Spend
-from redemption.schemas import Using, unit
+from redemption.schemas import unit, using_of
 from redemption.store import orders as store
+from redemption.store.checkouts import lock_checkouts
 from redemption.store.orders import HeldCheckout, Key
 from redemption.store.terms import Terms, load_terms
 from redemption.usecases.states import Case, Folded, SettleOrder, fold
@@ -119,7 +120,9 @@ async def _load(tx: Transaction, cases: Sequence[Case]) -> _Known:
         if case.is_paid:
             for key in case.checkouts:
                 claimed.setdefault(key, case.order.order)
-    await store.claim(tx, claimed)
+    if claimed:
+        await lock_checkouts(tx, claimed)
+        await store.claim(tx, claimed)
     named = sorted({key for case in cases for key in case.checkouts})
     spends = await store.spends(tx, [case.key for case in cases])
     for case in cases:
@@ -185,7 +188,7 @@ def _rate(case: Case, known: _Known) -> str | None:
     terms = known.terms.get(case.order.shop)
     if terms is None or terms.document is None:
         return None
-    using = Using.model_validate(terms.document)
+    using = using_of(terms.document)
     channel = using.online if case.order.channel == "online" else using.pos
     return None if channel is None else channel.points_per_unit
 
