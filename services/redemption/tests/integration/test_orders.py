@@ -15,6 +15,7 @@ import pytest
 from chassis import Poison
 from contracts.money import half_up
 from contracts.orders import Order, Refund, RefundLine, Tender
+from contracts.structs import as_struct
 from redemption.holding import Desk
 from redemption.usecases import checkouts, orders
 from redemption.usecases.states import SettleOrder
@@ -81,6 +82,23 @@ async def test_cancelling_finds_the_hold_by_the_order_that_the_checkout_was_made
     await counter.tell(order(1, points=None, paid=False))
     assert await effects(counter) == []
     await counter.tell(order(2, paid=False, cancelled=1, points=None))
+    assert await effects(counter) == [{"kind": "release", "hold": hold}]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_an_order_without_points_that_is_called_off_under_the_same_revision_releases_its_hold_too(
+    counter: Counter, cancelled_first: bool, at_once: bool
+) -> None:
+    """A revision told twice is merged towards the later stage, whatever of it is kept."""
+    hold = await held(counter, order="o-1")
+    states = [order(1, points=None, paid=False), order(1, points=None, paid=False, cancelled=1)]
+    states = states[::-1] if cancelled_first else states
+    if at_once:
+        await counter.tell(*states)
+    else:
+        for state in states:
+            await counter.tell(state)
     assert await effects(counter) == [{"kind": "release", "hold": hold}]
 
 
@@ -268,7 +286,9 @@ async def test_a_state_that_cannot_be_read_takes_no_other_with_it(counter: Count
     """Points were used before, so a state without them is read after all; only then it is seen to be wrong."""
     await counter.tell(order(1))
     broken = SettleOrder((SHOP, "o-1"), 3, matters=False, body=b"{}")
-    answers = await counter.runtime.database.execute(orders.settle, [SettleOrder.of(order(2, points=70)), broken])
+    answers = await counter.runtime.database.execute(
+        orders.settle, [SettleOrder.of(as_struct(order(2, points=70))), broken]
+    )
     assert answers[0] is None
     assert isinstance(answers[1], Poison)
     assert await counter.used() == 70
@@ -306,7 +326,7 @@ async def test_two_workers_that_meet_a_new_order_at_once_spend_once(counter: Cou
 async def another_worker(counter: Counter, *states: Order) -> AsyncIterator[None]:
     """One that has settled these states and commits at the block's end."""
     async with counter.runtime.database.begin() as tx:
-        outcome = await orders.settle(tx, [SettleOrder.of(state) for state in states])
+        outcome = await orders.settle(tx, [SettleOrder.of(as_struct(state)) for state in states])
         yield
         await counter.runtime.database.append(tx, outcome)
 

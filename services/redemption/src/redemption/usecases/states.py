@@ -123,12 +123,13 @@ def _newer(known: StoredOrder | None, folded: Order | None, order: Order) -> Ord
     """The state that holds from now on, or None when what is known holds already.
 
     Of one revision told with points and without, that with points holds, in either order: what was paid with points
-    is never forgotten for a mistake.
+    is never forgotten for a mistake. Where neither names points nothing of what is known was kept but its revision:
+    that the order is called off holds, in either order, too.
     """
     if known is None or order.revision > known.revision:
         return order
     if known.body is None:
-        return order if uses_points(order) else None
+        return order if uses_points(order) or is_cancelled(order) else None
     before = folded or decode(OrderChanged, known.body)
     if uses_points(before) != uses_points(order):
         _alarm_sales_differ(order)
