@@ -129,8 +129,10 @@ def decode(event_class: type[Event], body: bytes | None) -> Any:
         raise Malformed(f"{len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
     if not may_hold_control_characters(body):
         try:
+            if not body.isascii():
+                body.decode()  # what a struct passes over is not checked to be UTF-8
             return _decoder(event_class)(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             pass  # the model says what is wrong with it, or understands it after all
     try:
         return as_struct(event_class.__pydantic_validator__.validate_json(body))

@@ -1,7 +1,7 @@
 """What a topic is, as data: the one truth that services, local set-up, ACLs and documents are made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from contracts.event import Event
@@ -29,7 +29,8 @@ class Topic:
     compacted: bool = False
     """Only the newest event of each key is kept."""
 
-    @property
-    def types(self) -> Mapping[str, type[Event]]:
-        """Event classes by their CloudEvents type."""
-        return {event.type: event for event in self.events}
+    types: Mapping[str, type[Event]] = field(init=False, repr=False, compare=False)
+    """Event classes by their CloudEvents type."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "types", {event.type: event for event in self.events})

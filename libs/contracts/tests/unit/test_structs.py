@@ -137,6 +137,13 @@ def test_other_escapes_in_words_are_taken(escaped: str) -> None:
     assert order.coupons == (json.loads(f'"C{escaped}"'),)
 
 
+@pytest.mark.parametrize("raw", [b'"\xff"', b'"\xed\xa0\x80"', b'{"\xff": 1}'])
+def test_what_is_passed_over_must_be_utf_8_too(raw: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode(type(RICH), encode(RICH)[:-1] + b',"more":' + raw + b"}")
+    assert decode(type(RICH), encode(RICH)[:-1] + b',"more":"\xc3\xa9"}') == as_struct(RICH)
+
+
 def test_what_only_the_model_understands_is_taken_as_the_struct_all_the_same() -> None:
     body = encode(RICH).replace(b'"placed_at":"2026-03-02T09:30:00Z"', b'"placed_at":"2026-03-02T09:30Z"')
     assert decode(OrderRefunded, body) == as_struct(RICH)

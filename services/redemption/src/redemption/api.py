@@ -21,6 +21,7 @@ from redemption.schemas import (
     Switch,
     Using,
     UsingStored,
+    using_of,
 )
 from redemption.store.terms import Terms
 from redemption.usecases import checkouts, terms
@@ -96,7 +97,7 @@ async def put_switch(request: Request, shop: Shop, switch: Switch) -> UsingStore
 
 
 def _stored(found: Terms) -> UsingStored:
-    using = Using.model_validate(found.document or {})
+    using = using_of(found.document)
     return UsingStored(
         online=using.online,
         pos=using.pos,
@@ -161,11 +162,15 @@ async def post_release(
     request: Request, shop: Shop, checkout: CheckoutId, caller: Annotated[Caller, requires("checkouts:write")]
 ) -> CheckoutAnswer:
     """Releasing what is free changes nothing; what a paid order has used comes back by refund or cancellation."""
-    find = Find(shop, checkout)
-    await idempotent(
-        request, caller, checkouts.find, find, respond=lambda seen: Releasing(checkout=seen.checkout.checkout)
+    remembered = await idempotent(
+        request,
+        caller,
+        checkouts.find,
+        Find(shop, checkout),
+        respond=lambda seen: Releasing(attempt=seen.checkout.id),
     )
-    await desk(request).release(shop, checkout)
+    find = Find(shop, checkout, Releasing.model_validate_json(bytes(remembered.body)).attempt)
+    await desk(request).release(find)
     return answer_of(await _one(request, checkouts.find, find))
 
 

@@ -49,7 +49,8 @@ def follow_entry(event: PointsChanged, _received: Received) -> FollowEntry | Non
         hold=event.hold,
         epoch=event.epoch,
         seq=event.seq,
-        debited=-(event.changes.available + event.changes.held),
+        # What a hold frees beyond its capture is no part of it, even where it repays a debt at once.
+        debited=-(event.changes.available + event.changes.held + max(0, event.changes.debt)),
         shortfall=event.shortfall,
     )
 

@@ -1,7 +1,7 @@
 """Holding and freeing points: intent recorded, ledger called, outcome recorded; no transaction open across the call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from redemption.domain.checkout import Checkout, State, Usage
 from redemption.domain.errors import HoldRefused, InsufficientPoints, RedemptionError
 from redemption.domain.quote import Quote, choose, quote
 from redemption.ledger_client import HoldAnswer, LedgerClient
-from redemption.schemas import AskedCart, AskedCheckout, CheckoutAnswer, Using
+from redemption.schemas import AskedCart, AskedCheckout, CheckoutAnswer, settings_of
 from redemption.store.terms import Terms
 from redemption.usecases import checkouts
 from redemption.usecases.checkouts import Begin, Find, Intend, Record, Seen
@@ -30,8 +30,8 @@ class Desk:
     async def offer(self, shop: str, member: str, cart: AskedCart, terms: Terms) -> Quote:
         """How many points the member may use for the cart now; the quote and every hold ask this."""
         programme = terms.programme
-        using = Using.model_validate(terms.document or {})
-        settings = using.to_domain(programme.currency, stopped=terms.is_stopped, programme_on=programme.is_on)
+        channels = settings_of(terms.document, programme.currency)
+        settings = replace(channels, stopped=terms.is_stopped, programme_on=programme.is_on)
         basket = cart.to_domain(programme.currency)
         return quote(settings, basket, await self.ledger.balance(shop, member))
 
@@ -50,9 +50,8 @@ class Desk:
                 raise refusal
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def release(self, shop: str, checkout: str) -> Checkout:
+    async def release(self, find: Find) -> Checkout:
         """Free a checkout's points; what is free already stays so."""
-        find = Find(shop, checkout)
         found: Checkout = await self._one(checkouts.begin_release, find)
         if found.state is State.INTENDED:  # the hold itself is still under way: end that first
             await self.finish(found)

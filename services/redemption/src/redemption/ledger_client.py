@@ -83,7 +83,10 @@ class LedgerClient:
         )
         if answer.status in ALREADY_THERE or answer.body.get("code") == "hold_not_open":
             return HoldAnswer(STATE_OF.get(answer.body.get("state", ""), State.RELEASED))
-        return HoldAnswer(State.RELEASED, answer.body)  # the ledger knows no such hold: nothing is reserved
+        if answer.body.get("code") == "hold_not_found":
+            return HoldAnswer(State.RELEASED, answer.body)  # the ledger knows no such hold: nothing is reserved
+        structlog.get_logger().error("ledger_refuses_release", hold=str(checkout.hold), problem=answer.body)
+        raise LedgerUnavailable
 
     async def _call(self, method: str, path: str, *, key: str | None = None, json: Any = None) -> "_Answer":
         """The ledger's answer, a refusal with a code of its own included; anything else is no answer."""
@@ -96,6 +99,9 @@ class LedgerClient:
             raise LedgerUnavailable from error
         if answer.status_code == FORBIDDEN or not isinstance(body, dict):
             structlog.get_logger().error("ledger_refuses_our_token", path=path, status=answer.status_code)
+            raise LedgerUnavailable
+        if answer.is_error and "code" not in body:
+            structlog.get_logger().error("no_answer_of_the_ledger", path=path, status=answer.status_code)
             raise LedgerUnavailable
         return _Answer(answer.status_code, body)
 

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -15,6 +17,9 @@ from redemption.domain.quote import Cart, CartLine, Cashback, Selection, Setting
 
 MAX_NAMES = 1_000
 """Words of one kind in a selection of products."""
+
+REMEMBERED = 1_000
+"""Shops whose settings are kept read: a few kB each, and a process seldom serves more at a time."""
 
 Words = Annotated[tuple[Label, ...], Field(max_length=MAX_NAMES)]
 
@@ -136,13 +141,23 @@ class Using(Asked):
     online: ChannelSettings | None = None
     pos: ChannelSettings | None = None
 
-    def to_domain(self, currency: str, *, stopped: bool, programme_on: bool) -> Settings:
+    def to_domain(self, currency: str) -> Settings:
         return Settings(
             online=None if self.online is None else self.online.to_domain(currency),
             pos=None if self.pos is None else self.pos.to_domain(currency),
-            stopped=stopped,
-            programme_on=programme_on,
         )
+
+
+@lru_cache(REMEMBERED)
+def using_of(document: str | None) -> Using:
+    """The settings that a shop has stored; by their text, so that what is remembered is never out of date."""
+    return Using() if document is None else Using.model_validate_json(document)
+
+
+@lru_cache(REMEMBERED)
+def settings_of(document: str | None, currency: str) -> Settings:
+    """The same for the domain, as if neither they nor the programme were switched off."""
+    return using_of(document).to_domain(currency)
 
 
 class UsingStored(Answered):
@@ -342,6 +357,6 @@ class CheckoutAnswer(Answered):
 
 
 class Releasing(Answered):
-    """What is remembered of a release under its key."""
+    """What is remembered of a release under its key: which attempt it frees, since the checkout may hold again."""
 
-    checkout: str
+    attempt: UUID

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -22,14 +24,17 @@ from starlette.routing import Route
 
 from chassis import Runtime
 from chassis.http import create_app
+from chassis.ids import new_uuid
 from contracts.ledger import Buckets, PointsChanged
 from contracts.orders import Cancellation, Line, Order, OrderChanged, Refund, RefundLine, Tender
 from contracts.structs import as_struct
 from local.child import free_port
 from redemption.app import build
+from redemption.domain.checkout import Checkout, State
 from redemption.settings import RedemptionSettings
 from redemption.store.terms import Programme
 from redemption.usecases import entries, orders, terms
+from redemption.usecases.checkouts import Begin, Intend
 from redemption.usecases.states import SettleOrder
 from testkit import wait_until
 
@@ -48,6 +53,8 @@ class FakeLedger:
         self.calls: list[str] = []
         self.is_down = False
         self.loses_answers = False
+        self.answers_instead: JSONResponse | None = None
+        """What a hold or a release is answered by somebody before the ledger."""
         self.before_hold: Callable[[], Any] = lambda: None
         """Called when a hold arrives, before it is decided."""
         self.app = Starlette(
@@ -75,6 +82,8 @@ class FakeLedger:
         self.calls.append(name)
         if self.is_down:
             return Response(status_code=503)
+        if self.answers_instead is not None:
+            return self.answers_instead
         key, body = request.headers["idempotency-key"], await request.body()
         if key not in self.answers:
             if name == "hold":
@@ -250,6 +259,30 @@ def order(
         "cancellations": cancellations,
     }
     return OrderChanged(**{**known, **more})
+
+
+def intending(checkout: str, member: str, points: int, *, minutes: float = 30) -> Intend:
+    """What a request for a hold is about to record; a shop itself can ask for whole minutes only."""
+    begin = Begin(SHOP, "test", uuid4().hex, b"content", checkout)
+    draft = partial(
+        Checkout,
+        id=new_uuid(),
+        shop=SHOP,
+        checkout=checkout,
+        client="test",
+        idempotency_key=begin.idempotency_key,
+        content_hash=begin.content_hash,
+        member=member,
+        channel="online",
+        currency="EUR",
+        points=points,
+        worth=points,
+        settings_revision=1,
+        cart={},
+        state=State.INTENDED,
+        hold=new_uuid(),
+    )
+    return Intend(begin, draft, minutes)
 
 
 def refund(number: int, *, line: str | None = None, quantity: int | None = None, amount: int | None = None) -> Refund:

@@ -5,9 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from starlette.responses import JSONResponse
 
 from redemption import jobs
 from redemption.holding import Desk
+from redemption.store import checkouts as store
 
 from .conftest import SHOP, Counter, cart, order
 
@@ -204,6 +206,73 @@ async def test_what_a_paid_order_has_used_cannot_be_released(counter: Counter) -
     assert answer.json()["state"] == "captured"
     again = await counter.call("POST", "checkouts/c-1/release")
     assert (again.status_code, again.json()["code"]) == (409, "checkout_captured")
+
+
+async def test_what_a_paid_order_has_asked_for_cannot_be_released_before_the_ledger_has_heard_of_it(
+    counter: Counter,
+) -> None:
+    await counter.hold(points=100)
+    await counter.tell(order(1))
+    answer = await counter.call("POST", "checkouts/c-1/release", {})
+    assert (answer.status_code, answer.json()["code"], answer.json()["order"]) == (409, "checkout_captured", "o-1")
+    assert counter.ledger.calls.count("release") == 0
+    assert (await counter.state())["state"] == "held"
+
+
+async def test_a_release_that_is_told_again_leaves_a_newer_hold_alone(counter: Counter) -> None:
+    await counter.hold(points=100)
+    first = await counter.call("POST", "checkouts/c-1/release", {}, "release-1")
+    await counter.hold(points=70)
+    again = await counter.call("POST", "checkouts/c-1/release", {}, "release-1")
+    assert again.json() == first.json()
+    assert (await counter.state())["state"] == "held"
+    assert counter.ledger.available["ann"] == 430
+
+
+async def test_a_checkout_whose_other_attempt_is_refused_at_that_moment_is_tried_again(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row that was in the way of the insert is alive no more when it is looked for."""
+    insert, collisions = store.insert_checkout, [True]
+
+    async def colliding(*arguments: Any) -> bool:
+        return False if collisions and collisions.pop() else await insert(*arguments)
+
+    monkeypatch.setattr(store, "insert_checkout", colliding)
+    assert (await counter.hold(points=100)).status_code == 201
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+async def test_an_answer_that_is_not_the_ledgers_own_settles_nothing(counter: Counter, status: int) -> None:
+    """Such as that of a proxy which does not know the path: nothing is taken for refused, or for freed."""
+    counter.ledger.answers_instead = JSONResponse({"detail": "Not Found"}, status)
+    assert (await counter.hold(points=100, key="one")).status_code == 503
+    counter.ledger.answers_instead = None
+    assert (await counter.hold(points=100, key="one")).status_code == 201
+    for wrong in ({"detail": "Not Found"}, {"code": "not_found"}):
+        counter.ledger.answers_instead = JSONResponse(wrong, status)
+        assert (await counter.call("POST", "checkouts/c-1/release", {})).status_code == 503
+        assert (await counter.state())["state"] == "releasing"
+    counter.ledger.answers_instead = None
+    await finish(counter)
+    assert (await counter.state())["state"] == "released"
+    assert counter.ledger.available["ann"] == 500
+
+
+@pytest.mark.parametrize("by", ["job", "request"])
+async def test_a_hold_on_its_way_is_freed_when_its_order_is_called_off(counter: Counter, by: str) -> None:
+    """The ledger refuses the release of a hold that it does not know yet, so it is asked again afterwards."""
+    counter.ledger.loses_answers = True
+    assert (await counter.hold(points=100, order="o-1", key="one")).status_code == 503
+    await counter.tell(order(1, points=None, paid=False, cancelled=1))
+    assert (await counter.state())["state"] == "releasing"
+    counter.ledger.loses_answers = False
+    if by == "job":
+        await finish(counter)
+    else:
+        assert (await counter.hold(points=100, order="o-1", key="one")).json()["state"] == "released"
+    assert (await counter.state())["state"] == "released"
+    assert counter.ledger.available["ann"] == 500
 
 
 async def test_a_checkout_that_a_paid_order_has_named_takes_no_hold(counter: Counter) -> None:

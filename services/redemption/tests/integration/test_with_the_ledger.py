@@ -18,20 +18,18 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from chassis import Runtime
-from chassis.ids import new_uuid
 from contracts import Event, encode, topics
 from contracts.orders import Order, Tender
 from contracts.programmes import ProgrammeChanged
 from local.child import free_port
 from redemption.app import build
-from redemption.domain.checkout import Checkout, State
+from redemption.domain.checkout import State
 from redemption.holding import Desk
 from redemption.settings import RedemptionSettings
 from redemption.usecases import checkouts
-from redemption.usecases.checkouts import Begin, Intend
 from testkit import wait_until
 
-from .conftest import SHOP, cart, order, refund
+from .conftest import SHOP, cart, intending, order, refund
 
 LEDGER_SECONDS = 30
 """For a process to start on a machine that is busy with other tests."""
@@ -269,25 +267,6 @@ async def test_twenty_at_once_for_the_same_points_hold_them_once(pair: Pair) -> 
 async def short_hold(pair: Pair, member: str, name: str, points: int) -> None:
     """A hold of about a second; shops can ask for whole minutes only."""
     desk: Desk = pair.runtime.extras["desk"]
-    begin = Begin(SHOP, "test", uuid4().hex, b"content", name)
-    draft = partial(
-        Checkout,
-        id=new_uuid(),
-        shop=SHOP,
-        checkout=name,
-        client="test",
-        idempotency_key=begin.idempotency_key,
-        content_hash=begin.content_hash,
-        member=member,
-        channel="online",
-        currency="EUR",
-        points=points,
-        worth=points,
-        settings_revision=1,
-        cart={},
-        state=State.INTENDED,
-        hold=new_uuid(),
-    )
-    (intent,) = await desk.database.execute(checkouts.intend, [Intend(begin, draft, 1 / 60)])
+    (intent,) = await desk.database.execute(checkouts.intend, [intending(name, member, points, minutes=1 / 60)])
     finished = await desk.finish(intent)
     assert finished.state is State.HELD

@@ -6,8 +6,8 @@ import pytest
 
 from chassis import Poison
 from chassis.messages import Raw, Received
-from contracts import decode, encode, topics
-from contracts.ledger import PointsChanged, PostingRefused
+from contracts import decode, encode
+from contracts.ledger import Buckets, PointsChanged, PostingRefused
 from contracts.life import same_state
 from contracts.orders import Order, OrderPaid, Refund, Tender
 from contracts.structs import as_struct
@@ -52,12 +52,8 @@ def test_of_other_orders_only_the_revision_is_read_until_it_is_needed() -> None:
     command = told(order)
     assert command is not None
     assert (command.key, command.revision, command.matters) == ((order.shop, order.order), order.revision, False)
-    assert "order" not in command.__dict__
+    assert command._order is None
     assert same_state(command.order, as_struct(order))
-
-
-def test_the_glimpse_knows_every_type_of_the_topic() -> None:
-    assert set(ORDERS.types) == set(topics.ORDERS.types)
 
 
 def test_a_refund_in_another_currency_is_a_dead_letter() -> None:
@@ -73,6 +69,25 @@ def test_awards_and_other_services_spends_are_passed_over() -> None:
     assert follow_entry(changed(kind="spend", source="till"), RECEIVED) is None
     assert isinstance(follow_entry(changed(kind="time_out", source="ledger", hold="h-1"), RECEIVED), FollowEntry)
     assert isinstance(follow_entry(changed(kind="spend", source="redemption"), RECEIVED), FollowEntry)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shortfall"),
+    [
+        ({"held": -70}, 0),
+        ({"held": -100, "available": 30}, 0),
+        ({"held": -100, "debt": 30}, 0),
+        ({"held": -100, "available": 10, "debt": 20}, 0),
+        ({"available": -70, "debt": -30}, 30),
+        ({"available": -70}, 30),
+    ],
+    ids=["whole", "part", "rest_repays", "rest_repays_and_is_free", "late_owed", "late_forgiven"],
+)
+def test_what_a_spend_took_is_told_without_what_it_freed_or_left_owing(changes: dict[str, int], shortfall: int) -> None:
+    event = changed(kind="spend", source="redemption", changes=Buckets(**changes), shortfall=shortfall)
+    command = follow_entry(event, RECEIVED)
+    assert command is not None
+    assert (command.debited, command.shortfall) == (70, shortfall)
 
 
 def test_refusals_of_our_own_postings_are_noted() -> None:

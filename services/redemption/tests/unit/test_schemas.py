@@ -52,7 +52,7 @@ def test_units_follow_the_decimals_of_currencies_and_the_carts_rate() -> None:
 def test_settings_in_minor_units_of_the_shops_currency() -> None:
     using = Using.model_validate({"online": {"points_per_unit": "2.5", "minimum_purchase": 1500}})
     for currency, minimum in (("EUR", Fraction(15)), ("JPY", Fraction(1500)), ("KWD", Fraction(3, 2))):
-        settings = using.to_domain(currency, stopped=False, programme_on=True)
+        settings = using.to_domain(currency)
         assert settings.online is not None
         assert settings.online.minimum_purchase == minimum
 
@@ -60,7 +60,7 @@ def test_settings_in_minor_units_of_the_shops_currency() -> None:
 def test_dinars_have_three_decimals() -> None:
     using = Using.model_validate({"online": {"points_per_unit": "100"}})
     basket = cart(currency="KWD", lines=[{"product": "tea", "quantity": 1, "unit_price": 1234}]).to_domain("KWD")
-    offer = quote(using.to_domain("KWD", stopped=False, programme_on=True), basket, Balance(1000))
+    offer = quote(using.to_domain("KWD"), basket, Balance(1000))
     assert (offer.points, offer.worth) == (123, 1230)
 
 

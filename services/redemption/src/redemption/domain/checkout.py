@@ -29,9 +29,6 @@ class State(StrEnum):
 LIVE: Final = frozenset({State.INTENDED, State.HELD, State.RELEASING, State.CAPTURED})
 """States in which a checkout's id cannot take another hold."""
 
-UNFINISHED: Final = frozenset({State.INTENDED, State.RELEASING})
-"""States that wait for the ledger's answer."""
-
 RESERVED: Final = frozenset({State.INTENDED, State.HELD, State.RELEASING})
 """States in which the ledger may be holding points."""
 

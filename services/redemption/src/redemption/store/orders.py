@@ -1,6 +1,6 @@
 """Orders' newest states, what they claim, and what is spent for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,34 @@ class StoredOrder:
         return (self.shop, self.order)
 
 
-async def lock_orders(tx: Transaction, keys: Sequence[Key]) -> dict[Key, StoredOrder]:
+async def raise_revisions(tx: Transaction, revisions: Mapping[Key, int]) -> bool:
+    """Note newer revisions of orders that never saw points, each of which is locked by it.
+
+    False when some stay as they are: they are as new already, or points were used for them.
+    """
+    keys = sorted(revisions)
+    done = await tx.driver.execute(
+        "INSERT INTO order_state AS o (shop, order_id, revision)"
+        " SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])"
+        " ON CONFLICT (shop, order_id) DO UPDATE SET revision = excluded.revision"
+        " WHERE o.body IS NULL AND o.revision < excluded.revision",
+        *_columns(keys),
+        [revisions[key] for key in keys],
+    )
+    return bool(done == f"INSERT 0 {len(keys)}")
+
+
+async def with_points(tx: Transaction, keys: Collection[Key]) -> set[Key]:
+    """Those of the orders for which points were ever used."""
+    rows = await tx.driver.fetch(
+        "SELECT o.shop, o.order_id FROM unnest($1::text[], $2::text[]) AS k (shop, order_id)"
+        " JOIN order_state AS o USING (shop, order_id) WHERE o.body IS NOT NULL",
+        *_columns(keys),
+    )
+    return {(row["shop"], row["order_id"]) for row in rows}
+
+
+async def lock_orders(tx: Transaction, keys: Collection[Key]) -> dict[Key, StoredOrder]:
     """Those of the orders that are known, locked in one order for all."""
     shops, orders = _columns(sorted(keys))
     rows = await tx.driver.fetch(
@@ -133,6 +160,17 @@ async def reserved_for_orders(tx: Transaction, orders: Sequence[Key]) -> dict[Ke
     return found
 
 
+async def release_intended(tx: Transaction, holds: Sequence[str]) -> None:
+    """Let those of the attempts that wait for the ledger's answer be freed as soon as it has come."""
+    await tx.driver.execute(
+        "UPDATE checkout SET state = $2, changed_at = $3 WHERE hold = ANY($1::uuid[]) AND state = $4",
+        sorted(map(UUID, holds)),
+        State.RELEASING,
+        tx.now,
+        State.INTENDED,
+    )
+
+
 async def name_orders(tx: Transaction, named: Mapping[Key, str]) -> None:
     """Note on checkouts which order names them."""
     keys = sorted(named)
@@ -191,5 +229,5 @@ async def save_spends(tx: Transaction, saved: Sequence[tuple[Key, Spend, int]]) 
     )
 
 
-def _columns(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
+def _columns(keys: Collection[Key]) -> tuple[list[str], list[str]]:
     return [key[0] for key in keys], [key[1] for key in keys]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from chassis import Transaction
@@ -28,7 +27,8 @@ class Terms:
     """On what terms a shop's points can be used: its programme, and its own settings if there are any."""
 
     programme: Programme
-    document: Mapping[str, Any] | None
+    document: str | None
+    """The settings as JSON, which `schemas` reads; None when there are none."""
     is_stopped: bool
     revision: int
     changed_at: datetime | None
@@ -59,25 +59,19 @@ async def known_shops(tx: Transaction, shops: Iterable[str]) -> set[str]:
 
 async def load_terms(tx: Transaction, shops: Iterable[str]) -> dict[str, Terms]:
     """The terms of those shops that are known."""
-    programme, using = tables.programme, tables.using
-    rows = await tx.conn.execute(
-        select(
-            programme,
-            using.c.document,
-            using.c.is_stopped,
-            using.c.revision.label("settings_revision"),
-            using.c.changed_at,
-        )
-        .select_from(programme.outerjoin(using, using.c.shop == programme.c.shop))
-        .where(programme.c.shop.in_(sorted(set(shops))))
+    rows = await tx.driver.fetch(
+        "SELECT p.shop, p.revision, p.is_on, p.currency, p.hold_minutes, u.document::text, u.is_stopped,"
+        ' u.revision AS settings_revision, u.changed_at FROM programme AS p LEFT JOIN "using" AS u USING (shop)'
+        " WHERE p.shop = ANY($1)",
+        list(shops),
     )
     return {
-        row.shop: Terms(
-            programme=Programme(row.shop, row.revision, row.is_on, row.currency, row.hold_minutes),
-            document=row.document,
-            is_stopped=bool(row.is_stopped),
-            revision=row.settings_revision or 0,
-            changed_at=row.changed_at,
+        row["shop"]: Terms(
+            programme=Programme(row["shop"], row["revision"], row["is_on"], row["currency"], row["hold_minutes"]),
+            document=row["document"],
+            is_stopped=bool(row["is_stopped"]),
+            revision=row["settings_revision"] or 0,
+            changed_at=row["changed_at"],
         )
         for row in rows
     }

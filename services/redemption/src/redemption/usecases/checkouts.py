@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from chassis import Outcome, Transaction
-from redemption.domain.checkout import LIVE, Checkout, State, Usage
+from redemption.domain.checkout import Checkout, State, Usage
 from redemption.domain.errors import (
     CheckoutCaptured,
     CheckoutExists,
@@ -15,6 +16,7 @@ from redemption.domain.errors import (
     ShopNotFound,
 )
 from redemption.store import checkouts as store
+from redemption.store.checkouts import Standing
 from redemption.store.terms import load_terms
 
 
@@ -56,6 +58,8 @@ class Find:
 
     shop: str
     checkout: str
+    attempt: UUID | None = None
+    """Which attempt of it; None for the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,11 @@ async def begin(tx: Transaction, commands: Sequence[Begin]) -> Outcome:
     terms = await load_terms(tx, {command.shop for command in commands})
     answers: list[Any] = []
     for command in commands:
-        before = await _by_key(tx, command)
-        answers.append(
-            before or await _in_the_way(tx, command) or terms.get(command.shop) or ShopNotFound(shop=command.shop)
-        )
+        answer: Any = await _by_key(tx, command)
+        if answer is None:
+            standing = await store.standing(tx, command.shop, command.checkout)
+            answer = _in_the_way(command, standing) or terms.get(command.shop) or ShopNotFound(shop=command.shop)
+        answers.append(answer)
     return Outcome(answers=answers)
 
 
@@ -93,11 +98,19 @@ async def intend(tx: Transaction, commands: Sequence[Intend]) -> Outcome:
         intent = command.draft(
             expires_at=tx.now + timedelta(minutes=command.hold_minutes), created_at=tx.now, changed_at=tx.now
         )
-        taken = await _in_the_way(tx, command.begin)
-        if taken is None and await store.insert_checkout(tx, intent):
-            answers.append(intent)
-        else:
-            answers.append(await _by_key(tx, command.begin) or taken or await _in_the_way(tx, command.begin))
+        shop, checkout = command.begin.shop, command.begin.checkout
+        await store.lock_checkouts(tx, [(shop, checkout)])
+        answer: Any = None
+        while answer is None:  # again where what was in the way of the insert has been refused since
+            standing = await store.standing(tx, shop, checkout)
+            if standing.is_overdue:
+                await store.end_overdue(tx, shop, checkout)
+            answer = _in_the_way(command.begin, standing)
+            if answer is None and await store.insert_checkout(tx, intent):
+                answer = intent
+            else:
+                answer = await _by_key(tx, command.begin) or answer
+        answers.append(answer)
     return Outcome(answers=answers)
 
 
@@ -106,9 +119,12 @@ async def record(tx: Transaction, commands: Sequence[Record]) -> Outcome:
     answers = []
     for command in commands:
         before = command.checkout
+        after = None
         if before.state is not command.state:
-            await store.move_checkout(tx, before.id, before=before.state, after=command.state, problem=command.problem)
-        after = await store.checkout_by_id(tx, before.id, lock=True)
+            after = await store.move_checkout(
+                tx, before.id, before=before.state, after=command.state, problem=command.problem
+            )
+        after = after or await store.checkout_by_id(tx, before.id, lock=True)
         if after.answer is None and after.state not in (State.INTENDED, State.REFUSED):
             after = replace(after, answer=command.say(after))
             await store.save_answer(tx, after)
@@ -120,7 +136,7 @@ async def find(tx: Transaction, commands: Sequence[Find]) -> Outcome:
     """Checkouts as they stand, with what has been captured and returned."""
     answers: list[Any] = []
     for command in commands:
-        found = await store.newest_checkout(tx, command.shop, command.checkout)
+        found = await _find(tx, command)
         if found is None:
             answers.append(CheckoutNotFound(checkout=command.checkout))
         else:
@@ -142,10 +158,10 @@ async def begin_release(tx: Transaction, commands: Sequence[Find]) -> Outcome:
     """Record that points are about to be freed. What is free already stays so; what has been paid is refused."""
     answers: list[Any] = []
     for command in commands:
-        found = await store.newest_checkout(tx, command.shop, command.checkout, lock=True)
+        found = await _find(tx, command, lock=True)
         if found is None:
             answers.append(CheckoutNotFound(checkout=command.checkout))
-        elif found.state is State.CAPTURED:
+        elif found.state is State.CAPTURED or await store.is_spent(tx, found):
             answers.append(CheckoutCaptured(checkout=found.checkout, order=found.order_id, points=found.points))
         elif found.state is State.HELD:
             await store.move_checkout(tx, found.id, before=State.HELD, after=State.RELEASING)
@@ -153,6 +169,12 @@ async def begin_release(tx: Transaction, commands: Sequence[Find]) -> Outcome:
         else:
             answers.append(found)
     return Outcome(answers=answers)
+
+
+async def _find(tx: Transaction, command: Find, *, lock: bool = False) -> Checkout | None:
+    if command.attempt is None:
+        return await store.newest_checkout(tx, command.shop, command.checkout, lock=lock)
+    return await store.checkout_by_id(tx, command.attempt, lock=lock)
 
 
 async def _by_key(tx: Transaction, command: Begin) -> Checkout | IdempotencyConflict | None:
@@ -163,14 +185,12 @@ async def _by_key(tx: Transaction, command: Begin) -> Checkout | IdempotencyConf
     return before
 
 
-async def _in_the_way(tx: Transaction, command: Begin) -> CheckoutExists | None:
+def _in_the_way(command: Begin, standing: Standing) -> CheckoutExists | None:
     """A checkout that is alive, or that a paid order has named already, can take no other hold."""
-    await store.end_overdue(tx, command.shop, command.checkout)
-    newest = await store.newest_checkout(tx, command.shop, command.checkout)
-    if newest is not None and newest.state in LIVE:
-        return CheckoutExists(checkout=newest.checkout, state=newest.state, points=newest.points)
-    if await store.is_claimed(tx, command.shop, command.checkout):
-        return CheckoutExists(checkout=command.checkout, state=State.CAPTURED, points=newest.points if newest else 0)
+    if standing.state is not None and standing.is_alive:
+        return CheckoutExists(checkout=command.checkout, state=standing.state, points=standing.points)
+    if standing.is_claimed:
+        return CheckoutExists(checkout=command.checkout, state=State.CAPTURED, points=standing.points)
     return None
 
 

@@ -19,8 +19,9 @@ from redemption.domain import spending
 from redemption.domain.checkout import RESERVED
 from redemption.domain.quote import points_for
 from redemption.domain.spending import Part, Spend
-from redemption.schemas import Using, unit
+from redemption.schemas import unit, using_of
 from redemption.store import orders as store
+from redemption.store.checkouts import lock_checkouts
 from redemption.store.orders import HeldCheckout, Key
 from redemption.store.terms import Terms, load_terms
 from redemption.usecases.states import Case, Folded, SettleOrder, fold
@@ -40,18 +41,34 @@ class _Known:
 
 async def settle(tx: Transaction, commands: Sequence[SettleOrder]) -> Outcome:
     """Bring the points of orders to what their newest states want; older and repeated states change nothing."""
-    stored = await store.lock_orders(tx, list({command.key for command in commands}))
-    folded = fold(commands, stored)
+    with_points = await _pass_over_plain(tx, commands)
+    if not with_points:
+        return Outcome(answers=[None] * len(commands))
+    told = {place: command for place, command in enumerate(commands) if command.key in with_points}
+    stored = await store.lock_orders(tx, with_points)
+    folded = fold(told, stored)
     settled = await _settle_cases(tx, folded)
-    poisoned = {**folded.poisoned, **settled.poisoned}
+    poisoned = settled.poisoned
     saved = {case.key: replace(case.stored, points_per_unit=settled.rates.get(case.key)) for case in folded.cases}
     changed = [saved.get(key, state) for key, state in folded.states.items() if key not in poisoned]
     await store.save_orders(
         tx, [state for state in changed if state.key not in stored], [state for state in changed if state.key in stored]
     )
-    return Outcome(
-        answers=[poisoned.get(command.key) for command in commands], events=settled.events, traces=settled.traces
-    )
+    answers = [folded.malformed.get(place) or poisoned.get(command.key) for place, command in enumerate(commands)]
+    return Outcome(answers=answers, events=settled.events, traces=settled.traces)
+
+
+async def _pass_over_plain(tx: Transaction, commands: Sequence[SettleOrder]) -> set[Key]:
+    """Note the revisions of orders that have nothing to do with points, by far the most; the keys of the others."""
+    with_points = {command.key for command in commands if command.matters}
+    revisions: dict[Key, int] = {}
+    for command in commands:
+        key = command.key
+        if key not in with_points and command.revision > revisions.get(key, -1):
+            revisions[key] = command.revision
+    if revisions and not await store.raise_revisions(tx, revisions):
+        with_points |= await store.with_points(tx, revisions)
+    return with_points
 
 
 @dataclass(slots=True)
@@ -98,7 +115,14 @@ async def _settle_cases(tx: Transaction, folded: Folded) -> _Settled:
 
 async def _load(tx: Transaction, cases: Sequence[Case]) -> _Known:
     """Let paid orders claim what they name, and read everything that the cases name."""
-    await store.claim(tx, {key: case.order.order for case in cases if case.is_paid for key in case.checkouts})
+    claimed: dict[Key, str] = {}
+    for case in cases:
+        if case.is_paid:
+            for key in case.checkouts:
+                claimed.setdefault(key, case.order.order)
+    if claimed:
+        await lock_checkouts(tx, claimed)
+        await store.claim(tx, claimed)
     named = sorted({key for case in cases for key in case.checkouts})
     spends = await store.spends(tx, [case.key for case in cases])
     for case in cases:
@@ -164,7 +188,7 @@ def _rate(case: Case, known: _Known) -> str | None:
     terms = known.terms.get(case.order.shop)
     if terms is None or terms.document is None:
         return None
-    using = Using.model_validate(terms.document)
+    using = using_of(terms.document)
     channel = using.online if case.order.channel == "online" else using.pos
     return None if channel is None else channel.points_per_unit
 
@@ -186,6 +210,7 @@ async def _release_called_off(tx: Transaction, called_off: Sequence[Case], settl
     named = {case.key: dict.fromkeys([*case.checkouts, *made_for.get(case.key, [])]) for case in called_off}
     keys = sorted({key for names in named.values() for key in names})
     held, claims = await store.held(tx, keys), await store.claims(tx, keys)
+    freed: list[str] = []
     for case in called_off:
         for key in named[case.key]:
             found = held.get(key)
@@ -193,8 +218,11 @@ async def _release_called_off(tx: Transaction, called_off: Sequence[Case], settl
                 continue
             if any(spend.hold == found.held.hold for spend in case.spends):
                 continue  # captured, whether we have heard of it yet or not
+            freed.append(found.held.hold)
             settled.events.append(_release(case.order, found))
             settled.traces.append(case.traceparent)
+    # Of a hold on its way the ledger may hear after its release, which it then refuses: the job asks again.
+    await store.release_intended(tx, freed)
 
 
 # -- how it is said

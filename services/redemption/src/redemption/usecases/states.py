@@ -1,8 +1,7 @@
 """Which state of an order holds: the newest revision alone, in whatever order the states arrive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from chassis import Poison
 from contracts import Malformed, decode, encode
@@ -13,7 +12,7 @@ from redemption.domain.spending import Spend
 from redemption.store.orders import Key, StoredOrder
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class SettleOrder:
     """An order's state has been told. Its body is decoded when it is needed: most orders never see points."""
 
@@ -23,20 +22,20 @@ class SettleOrder:
     """Whether the state names points, or calls the order off."""
     body: bytes
     traceparent: str | None = None
+    _order: Order | None = None
 
     @classmethod
     def of(cls, order: Order, traceparent: str | None = None) -> "SettleOrder":
         """The command for a whole order."""
         matters = uses_points(order) or bool(order.cancellations)
-        command = cls((order.shop, order.order), order.revision, matters, b"", traceparent)
-        command.__dict__["order"] = order
-        return command
+        return cls((order.shop, order.order), order.revision, matters, b"", traceparent, order)
 
-    @cached_property
+    @property
     def order(self) -> Order:
         """The whole state."""
-        order: Order = decode(OrderChanged, self.body)
-        return order
+        if self._order is None:
+            self._order = decode(OrderChanged, self.body)
+        return self._order
 
 
 @dataclass(slots=True)
@@ -72,9 +71,10 @@ class Folded:
     """What a batch of states comes to."""
 
     states: dict[Key, StoredOrder] = field(default_factory=dict)
-    """All newest states that have changed. Of orders that never saw points only the revision is kept."""
+    """All newest states that have changed. Of those that never saw points only the revision is kept."""
     newest: dict[Key, Case] = field(default_factory=dict)
-    poisoned: dict[Key, Poison] = field(default_factory=dict)
+    malformed: dict[int, Poison] = field(default_factory=dict)
+    """By the place of their commands; states of the same order that can be read count."""
 
     @property
     def cases(self) -> list[Case]:
@@ -87,10 +87,10 @@ class Folded:
         return [case for case in self.newest.values() if is_cancelled(case.order)]
 
 
-def fold(commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]) -> Folded:
-    """The newest state of each order, whatever the order of arrival."""
+def fold(commands: Mapping[int, SettleOrder], stored: Mapping[Key, StoredOrder]) -> Folded:
+    """The newest state of each order, whatever the order of arrival; commands by their places."""
     folded = Folded()
-    for command in commands:
+    for place, command in commands.items():
         known = folded.states.get(command.key) or stored.get(command.key)
         if known is not None and command.revision < known.revision:
             continue
@@ -104,7 +104,7 @@ def fold(commands: Sequence[SettleOrder], stored: Mapping[Key, StoredOrder]) -> 
         try:
             order = _newer(known, before.order if before else None, command.order)
         except Malformed as malformed:
-            folded.poisoned[command.key] = Poison("malformed", malformed.reason)
+            folded.malformed[place] = Poison("malformed", malformed.reason)
             continue
         if order is None:
             continue
@@ -123,12 +123,13 @@ def _newer(known: StoredOrder | None, folded: Order | None, order: Order) -> Ord
     """The state that holds from now on, or None when what is known holds already.
 
     Of one revision told with points and without, that with points holds, in either order: what was paid with points
-    is never forgotten for a mistake.
+    is never forgotten for a mistake. Where neither names points nothing of what is known was kept but its revision:
+    that the order is called off holds, in either order, too.
     """
     if known is None or order.revision > known.revision:
         return order
     if known.body is None:
-        return order if uses_points(order) else None
+        return order if uses_points(order) or is_cancelled(order) else None
     before = folded or decode(OrderChanged, known.body)
     if uses_points(before) != uses_points(order):
         _alarm_sales_differ(order)
