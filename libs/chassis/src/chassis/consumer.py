@@ -201,12 +201,14 @@ class Worker:
             start = self._applier.next.get(partition)
             if start is None:
                 continue  # not ours, or not ours yet: records can arrive before the position is known
-            name = f"apply {tp.topic}"
+            name, wants = f"apply {tp.topic}", self.consumer.wants
             for record in records:
                 if record.offset < start:
                     continue
                 ends[partition] = record.offset + 1  # gaps are normal: a transactional publisher leaves them
                 raw = Raw(record.topic, record.partition, record.offset, record.key, record.headers, record.value)
+                if wants is not None and not wants(raw):
+                    continue
                 span, traceparent = open_span(name, raw.traceparent)
                 if span is not None:
                     spans.append(span)

@@ -81,7 +81,7 @@ class Consumer:
     known: Callable[[Transaction, set[str]], Awaitable[set[str]]] | None = None
     """Which of these shops are known; messages of the others wait. None when nothing needs to be known."""
     wants: Callable[[Raw], bool] | None = None
-    """Passes records over by their headers, before their bytes are decoded; None: every record is decoded."""
+    """Passes records over by their headers, before anything else is looked at; None: every record is read."""
 
 
 @dataclass(frozen=True, slots=True)
