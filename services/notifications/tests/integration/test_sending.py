@@ -14,7 +14,7 @@ import pytest
 
 from chassis import Database
 from chassis.ids import new_uuid
-from notifications import jobs, usecases
+from notifications import jobs, store, usecases
 from notifications.domain import Channel
 from testkit import wait_until
 
@@ -94,7 +94,7 @@ async def test_a_lease_that_was_lost_releases_nothing(desk: Any) -> None:
     async with database.begin() as tx:
         await tx.driver.execute("SELECT pg_sleep(0.01)")
     await database.execute(usecases.claim, [usecases.Claim(Channel.EMAIL, leases[1], 60, 9, 9)])
-    made = usecases.Made(first.claimed.delivery, "sent", counted=True, reason=None)
+    made = store.Made(first.claimed.delivery, "sent", counted=True, reason=None)
     await database.execute(usecases.finish, [usecases.Finish(first.claimed.stream, leases[0], (made,), None)])
     await database.close()
     ((lease,),) = [await desk.query("SELECT lease FROM stream")]

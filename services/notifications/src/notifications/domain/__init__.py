@@ -1,0 +1,73 @@
+"""The rules of telling: what an entry has to tell, to whom and how; when ends are announced; when to try again."""
+
+from notifications.domain.attempts import BACK_OFF, next_attempt
+from notifications.domain.audience import (
+    MAX_LEADS,
+    Channel,
+    Endpoint,
+    Recipient,
+    Reminders,
+    Route,
+    Settings,
+    Silence,
+    due,
+)
+from notifications.domain.ends import Announcement, Lot, announce, expiring, last_day, lead_instant
+from notifications.domain.entries import MAX_GAP, Buckets, Entry, LotChange, Place, Standing, place_of, standing
+from notifications.domain.errors import (
+    ContactNotFound,
+    DeliveryNotFound,
+    DeliveryNotReplayable,
+    EndpointNotFound,
+    MessageNotFound,
+    NotificationError,
+    ShopNotFound,
+    TargetRefused,
+    TemplateInvalid,
+    TemplateNotFound,
+    TooManyEndpoints,
+)
+from notifications.domain.occurrences import Facts, Occurrence, Scenario, occurrence
+
+__all__ = [
+    "BACK_OFF",
+    "MAX_GAP",
+    "MAX_LEADS",
+    "Announcement",
+    "Buckets",
+    "Channel",
+    "ContactNotFound",
+    "DeliveryNotFound",
+    "DeliveryNotReplayable",
+    "Endpoint",
+    "EndpointNotFound",
+    "Entry",
+    "Facts",
+    "Lot",
+    "LotChange",
+    "MessageNotFound",
+    "NotificationError",
+    "Occurrence",
+    "Place",
+    "Recipient",
+    "Reminders",
+    "Route",
+    "Scenario",
+    "Settings",
+    "ShopNotFound",
+    "Silence",
+    "Standing",
+    "TargetRefused",
+    "TemplateInvalid",
+    "TemplateNotFound",
+    "TooManyEndpoints",
+    "announce",
+    "due",
+    "expiring",
+    "last_day",
+    "lead_instant",
+    "next_attempt",
+    "occurrence",
+    "place_of",
+    "standing",
+]

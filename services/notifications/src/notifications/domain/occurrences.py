@@ -1,0 +1,116 @@
+"""What an entry has to tell."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from notifications.domain.entries import Entry
+
+
+class Scenario(StrEnum):
+    """What a member can be told about."""
+
+    POINTS_EARNED = "points_earned"
+    POINTS_PENDING = "points_pending"
+    """Earned, usable later."""
+    POINTS_ACTIVATED = "points_activated"
+    """What was pending has become usable."""
+    POINTS_USED = "points_used"
+    POINTS_RETURNED = "points_returned"
+    """Used before, given back because the purchase was returned."""
+    POINTS_ADJUSTED = "points_adjusted"
+    POINTS_REVOKED = "points_revoked"
+    POINTS_EXPIRING = "points_expiring"
+    POINTS_EXPIRED = "points_expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a message says, whatever its words and its language. No personal data."""
+
+    points: int
+    """How many points it is about, at or above zero."""
+    change: int
+    """The same with its sign: what the member gained or lost."""
+    available: int
+    """Usable, after it."""
+    pending: int = 0
+    held: int = 0
+    owed: int = 0
+    """Points that the member owes, at or above zero."""
+    order: str | None = None
+    checkout: str | None = None
+    reason: str | None = None
+    rule: str | None = None
+    shortfall: int = 0
+    activates_at: datetime | None = None
+    expires_at: datetime | None = None
+    """First instant at which the points are gone."""
+    lead_days: int | None = None
+    """Of an announcement: days until the last day on which the points can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something a member may be told, once. `key` is unique within the shop, however often the event arrives."""
+
+    shop: str
+    member: str
+    scenario: Scenario
+    key: str
+    at: datetime
+    facts: Facts
+
+
+def occurrence(entry: Entry) -> Occurrence | None:
+    """What an entry has to tell; None for what is no member's business, such as a hold."""
+    net = entry.changes.net
+    match entry.kind:
+        case "award" if entry.changes.pending > 0:
+            scenario, change = Scenario.POINTS_PENDING, net
+        case "award":
+            scenario, change = Scenario.POINTS_EARNED, net
+        case "activate":
+            # Activation moves points between the member's own buckets, so its net is zero.
+            scenario, change = Scenario.POINTS_ACTIVATED, -entry.changes.pending
+        case "capture" | "spend":
+            scenario, change = Scenario.POINTS_USED, net
+        case "give_back":
+            scenario, change = Scenario.POINTS_RETURNED, net
+        case "credit" | "debit":
+            scenario, change = Scenario.POINTS_ADJUSTED, net
+        case "revoke":
+            scenario, change = Scenario.POINTS_REVOKED, net
+        case "expire":
+            scenario, change = Scenario.POINTS_EXPIRED, net
+        case _:
+            return None
+    if change == 0:
+        return None
+    return Occurrence(
+        shop=entry.shop,
+        member=entry.member,
+        scenario=scenario,
+        key=f"{entry.account}:{entry.epoch}:{entry.seq}",
+        at=entry.at,
+        facts=_facts(entry, change),
+    )
+
+
+def _facts(entry: Entry, change: int) -> Facts:
+    opened = [lot for lot in entry.lots if lot.change > 0]
+    return Facts(
+        points=abs(change),
+        change=change,
+        available=entry.balances.available,
+        pending=entry.balances.pending,
+        held=entry.balances.held,
+        owed=-entry.balances.debt,
+        order=entry.order,
+        checkout=entry.checkout,
+        reason=entry.reason,
+        rule=entry.rule,
+        shortfall=entry.shortfall,
+        activates_at=min((lot.activates_at for lot in opened), default=None) if entry.changes.pending > 0 else None,
+        expires_at=min((lot.expires_at for lot in opened if lot.expires_at is not None), default=None),
+    )
