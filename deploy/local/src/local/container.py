@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from local import topics
-from local.tokens import ALL_SCOPES, DevelopmentIssuer
+from local.tokens import ALL_SCOPES, SERVICE_SCOPES, SERVICE_TOKEN_SECONDS, DevelopmentIssuer
 
 
 def main() -> int:
@@ -29,9 +29,9 @@ def main() -> int:
         print("*** FOR DEVELOPMENT ONLY: signed with a key that lies in a container's volume. ***", file=sys.stderr)
         print(issuer.mint(chosen.scope, chosen.shop))
         return 0
-    lifetime_seconds = 90 * 24 * 3600
-    service_token = issuer.mint("ledger:read holds:write", "*", client="redemption", lifetime_seconds=lifetime_seconds)
-    (chosen.keys / "redemption.token").write_text(service_token)
+    for service, scopes in SERVICE_SCOPES.items():
+        minted = issuer.mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
+        (chosen.keys / f"{service}.token").write_text(minted)
     asyncio.run(topics.ensure(chosen.bootstrap_servers))
     return 0
 

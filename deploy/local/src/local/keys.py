@@ -5,15 +5,16 @@ import secrets
 from pathlib import Path
 
 from local.settings import LocalSettings
-from local.tokens import DevelopmentIssuer
+from local.tokens import SERVICE_SCOPES, SERVICE_TOKEN_SECONDS, DevelopmentIssuer
 
 
 def prepare(settings: LocalSettings) -> None:
     """Make what is missing, and fresh tokens for the services that call others."""
     issuer(settings)
     database_password(settings)
-    token = issuer(settings).mint("ledger:read holds:write", "*", client="redemption", lifetime_seconds=90 * 24 * 3600)
-    _write(redemption_token_file(settings), token)
+    for service, scopes in SERVICE_SCOPES.items():
+        token = issuer(settings).mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
+        _write(service_token_file(settings, service), token)
 
 
 def issuer(settings: LocalSettings) -> DevelopmentIssuer:
@@ -26,9 +27,9 @@ def jwks_file(settings: LocalSettings) -> Path:
     return settings.keys / "jwks.json"
 
 
-def redemption_token_file(settings: LocalSettings) -> Path:
-    """The token with which redemption asks the ledger for holds."""
-    return settings.keys / "redemption.token"
+def service_token_file(settings: LocalSettings, service: str) -> Path:
+    """The token with which a service calls the ledger."""
+    return settings.keys / f"{service}.token"
 
 
 def database_password(settings: LocalSettings) -> str:

@@ -14,6 +14,7 @@ from local.kafka import Kafka
 from local.paths import ROOT, SERVICES
 from local.postgres import Postgres
 from local.settings import LocalSettings
+from local.tokens import SERVICE_SCOPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +78,9 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
         "JWKS_FILE": str(keys.jwks_file(settings)),
         "INSTANCE": f"{service}-local",
     }
-    if service == "redemption":
+    if service in SERVICE_SCOPES:
         told["LEDGER_URL"] = f"http://127.0.0.1:{settings.ledger_port}"
-        told["SERVICE_TOKEN_FILE"] = str(keys.redemption_token_file(settings))
+        told["SERVICE_TOKEN_FILE"] = str(keys.service_token_file(settings, service))
     if service == "notifications":
         told["SMTP_HOST"] = "127.0.0.1"
         told["SMTP_PORT"] = str(settings.mailbox_smtp_port)

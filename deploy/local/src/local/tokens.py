@@ -21,6 +21,12 @@ ALL_SCOPES: Final = (
     "messages:read messages:write operations"
 )
 
+SERVICE_SCOPES: Final = {"redemption": "ledger:read holds:write", "notifications": "ledger:read"}
+"""What services that call the ledger may ask of it, for every shop."""
+
+SERVICE_TOKEN_SECONDS: Final = 90 * 24 * 3600
+"""Made anew at each start; long enough for a machine that is never restarted while someone tries things on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentIssuer:
