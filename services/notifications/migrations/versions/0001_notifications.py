@@ -10,9 +10,9 @@ down_revision = None
 TABLES = (
     """
     CREATE TABLE account (
-        account TEXT NOT NULL,
-        shop TEXT NOT NULL,
-        member TEXT NOT NULL,
+        account TEXT COLLATE "C" NOT NULL,
+        shop TEXT COLLATE "C" NOT NULL,
+        member TEXT COLLATE "C" NOT NULL,
         epoch BIGINT NOT NULL,
         seq BIGINT NOT NULL,
         hash TEXT NOT NULL,
@@ -57,27 +57,32 @@ TABLES = (
     "COMMENT ON COLUMN endpoint.failures IS 'In a row.'",
     "COMMENT ON COLUMN endpoint.held_until IS 'Not called before; what fails for one member fails for the others.'",
     """
+    CREATE TABLE look_again (
+        shop TEXT COLLATE "C" NOT NULL,
+        account TEXT COLLATE "C" NOT NULL,
+        lot TEXT COLLATE "C" NOT NULL,
+        PRIMARY KEY (shop)
+    )
+    """,
+    "COMMENT ON TABLE look_again IS 'Shops whose lots are to be looked at again, and how far that has come.'",
+    "COMMENT ON COLUMN look_again.account IS 'With `lot`: the last one that was looked at.'",
+    """
     CREATE TABLE lot (
-        account TEXT NOT NULL,
-        lot TEXT NOT NULL,
-        shop TEXT NOT NULL,
-        member TEXT NOT NULL,
-        epoch BIGINT NOT NULL,
-        seq BIGINT NOT NULL,
+        shop TEXT COLLATE "C" NOT NULL,
+        account TEXT COLLATE "C" NOT NULL,
+        lot TEXT COLLATE "C" NOT NULL,
         remaining BIGINT NOT NULL,
         opened_at timestamptz NOT NULL,
         expires_at timestamptz NOT NULL,
         announced SMALLINT,
-        look_at timestamptz,
-        PRIMARY KEY (account, lot)
+        look_at timestamptz NOT NULL,
+        PRIMARY KEY (shop, account, lot)
     )
     """,
-    "CREATE INDEX lot_look_at ON lot (look_at) WHERE look_at IS NOT NULL",
-    "CREATE INDEX lot_shop ON lot (shop)",
+    "CREATE INDEX lot_look_at ON lot (look_at)",
     "COMMENT ON TABLE lot IS 'Points that end, for announcing it.'",
-    "COMMENT ON COLUMN lot.seq IS 'Of the entry that touched it last.'",
     "COMMENT ON COLUMN lot.announced IS 'The shortest lead time announced, in days.'",
-    "COMMENT ON COLUMN lot.look_at IS 'When to see again whether its end is to be announced; NULL: never.'",
+    "COMMENT ON COLUMN lot.look_at IS 'When to see whether to announce its end, or to forget it.'",
     """
     CREATE TABLE message (
         message UUID NOT NULL,
@@ -97,16 +102,6 @@ TABLES = (
     "CREATE INDEX message_member ON message (shop, member, message)",
     "COMMENT ON TABLE message IS 'What is told, once for each thing that happened, if there is anyone to tell.'",
     "COMMENT ON COLUMN message.key IS 'What it tells of: an entry, or a lot''s end and a lead time.'",
-    """
-    CREATE TABLE missing (
-        account TEXT NOT NULL,
-        epoch BIGINT NOT NULL,
-        seq BIGINT NOT NULL,
-        noticed_at timestamptz NOT NULL,
-        PRIMARY KEY (account, epoch, seq)
-    )
-    """,
-    "COMMENT ON TABLE missing IS 'Entries that were jumped over; should one arrive late after all, it is still told.'",
     """
     CREATE TABLE preference (
         shop TEXT NOT NULL,
@@ -213,7 +208,7 @@ GRANTS = {
     "preference": "SELECT, INSERT, UPDATE",
     "endpoint": "SELECT, INSERT, UPDATE, DELETE",
     "account": "SELECT, INSERT, UPDATE",
-    "missing": "SELECT, INSERT, DELETE",
+    "look_again": "SELECT, INSERT, UPDATE, DELETE",
     "lot": "SELECT, INSERT, UPDATE, DELETE",
     "message": "SELECT, INSERT, DELETE",
     "stream": "SELECT, INSERT, UPDATE",

@@ -94,7 +94,10 @@ def send_webhooks(settings: NotificationsSettings) -> Run:
 
 
 async def announce_ends(database: Database, stop: asyncio.Event) -> None:
-    """Announce all ends that are due."""
+    """Announce all ends that are due, by the lead times and zones that hold now."""
+    again = usecases.LookAgain(LOTS_AT_ONCE)
+    while not stop.is_set() and (await database.execute(usecases.look_again, [again]))[0]:
+        pass
     while not stop.is_set():
         (looked_at,) = await database.execute(usecases.announce_ends, [usecases.AnnounceEnds(LOTS_AT_ONCE)])
         if looked_at < LOTS_AT_ONCE:

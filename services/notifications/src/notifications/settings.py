@@ -1,5 +1,7 @@
 """What this service can be told by its environment."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -13,6 +15,12 @@ class NotificationsSettings(ServiceSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="NOTIFICATIONS_")
 
     http_port: int = Field(default=8104, description="Port to listen on; metrics, health and the API share it.")
+
+    ledger_url: str = Field(description="Where the ledger answers, such as `http://127.0.0.1:8101`.")
+    service_token_file: Path = Field(
+        description="A file with the bearer token that this service shows to the ledger: every shop, scope"
+        " `ledger:read`, client `notifications`."
+    )
 
     # -- e-mail
     smtp_host: str = Field(default="127.0.0.1", description="The mail server that takes our e-mails.")

@@ -113,33 +113,28 @@ account = Table(
     comment="The last entry told of each account: what is at or before it has been told.",
 )
 
-missing = Table(
-    "missing",
-    metadata,
-    Column("account", Text, primary_key=True),
-    Column("epoch", BigInteger, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    Column("noticed_at", Instant, nullable=False),
-    comment="Entries that were jumped over; should one arrive late after all, it is still told.",
-)
-
 lot = Table(
     "lot",
     metadata,
+    Column("shop", Text, primary_key=True),
     Column("account", Text, primary_key=True),
     Column("lot", Text, primary_key=True),
-    Column("shop", Text, nullable=False),
-    Column("member", Text, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False, comment="Of the entry that touched it last."),
     Column("remaining", BigInteger, nullable=False),
     Column("opened_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("announced", SmallInteger, comment="The shortest lead time announced, in days."),
-    Column("look_at", Instant, comment="When to see again whether its end is to be announced; NULL: never."),
-    Index("lot_look_at", "look_at", postgresql_where="look_at IS NOT NULL"),
-    Index("lot_shop", "shop"),
+    Column("look_at", Instant, nullable=False, comment="When to see whether to announce its end, or to forget it."),
+    Index("lot_look_at", "look_at"),
     comment="Points that end, for announcing it.",
+)
+
+look_again = Table(
+    "look_again",
+    metadata,
+    Column("shop", Text, primary_key=True),
+    Column("account", Text, nullable=False, comment="With `lot`: the last one that was looked at."),
+    Column("lot", Text, nullable=False),
+    comment="Shops whose lots are to be looked at again, and how far that has come.",
 )
 
 message = Table(

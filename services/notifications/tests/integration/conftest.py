@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import httpx
@@ -155,6 +158,56 @@ class Receiver:
 
 
 @dataclass
+class Ledger:
+    """A real HTTP server that answers for the ledger's statement, and can be told not to."""
+
+    port: int = field(default_factory=free_port)
+    entries: list[PointsChanged] = field(default_factory=list)
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    """Member and number behind which entries were asked for."""
+    status: int = 200
+    _server: ThreadingHTTPServer | None = None
+
+    def start(self) -> None:
+        ledger = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                url = urlsplit(self.path)
+                query = {name: values[0] for name, values in parse_qs(url.query).items()}
+                _, _, _, shop, _, member, _ = url.path.split("/")
+                ledger.asked.append((member, int(query["after_seq"])))
+                body = json.dumps({"entries": ledger.lines(shop, member, query), "next": None}).encode()
+                self.send_response(ledger.status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def lines(self, shop: str, member: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        """As `GET …/entries?after_seq=` of the ledger answers: oldest first, no account, no epoch, no entry's id."""
+        lines = []
+        for entry in sorted(self.entries, key=lambda each: each.seq):
+            if (entry.shop, entry.member, entry.asset) == (shop, member, query["asset"]):
+                line = entry.model_dump(mode="json", exclude={"shop", "member", "asset", "account", "epoch", "entry"})
+                lines.append({**line, "type": "entry", "memo": None, "before": {}, "after": line.pop("balances")})
+        return [line for line in lines if line["seq"] > int(query["after_seq"])][: int(query["limit"])]
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+@dataclass
 class World:
     """The service, and what happens around it."""
 
@@ -162,6 +215,7 @@ class World:
     tokens: Tokens
     mail: MailServer
     receiver: Receiver
+    ledger: Ledger
     _producer: AIOKafkaProducer = None
     _connection: asyncpg.Connection = None
     _seqs: dict[str, int] = field(default_factory=dict)
@@ -343,14 +397,20 @@ class World:
         return Database(self.settings)
 
 
-def settings_for(database_url: str, bootstrap_servers: str, tokens: Tokens, mail: MailServer) -> NotificationsSettings:
+def settings_for(
+    database_url: str, bootstrap_servers: str, tokens: Tokens, mail: MailServer, ledger: Ledger, folder: Path
+) -> NotificationsSettings:
     """Quick where production is patient."""
+    token_file = folder / "notifications.token"
+    token_file.write_text(tokens.mint("ledger:read", sub="notifications"))
     return NotificationsSettings(
         database_url=database_url,
         kafka_bootstrap_servers=bootstrap_servers,
         http_port=free_port(),
         jwks_file=tokens.jwks_file,
         log_format="text",
+        ledger_url=f"http://127.0.0.1:{ledger.port}",
+        service_token_file=token_file,
         session_timeout_ms=6_000,
         smtp_host="127.0.0.1",
         smtp_port=mail.port,
@@ -382,16 +442,28 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """A ledger that answers for what it is given."""
+    server = Ledger()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 async def world(
     service_database: Callable[[str], Awaitable[Any]],
     topics: str,
     tokens: Tokens,
     mail: MailServer,
     receiver: Receiver,
+    ledger: Ledger,
+    tmp_path: Path,
 ) -> AsyncIterator[World]:
     """The service with an empty database and empty topics, not running yet."""
     database = await service_database("notifications")
-    made = World(settings_for(database.url, topics, tokens, mail), tokens, mail, receiver)
+    settings = settings_for(database.url, topics, tokens, mail, ledger, tmp_path)
+    made = World(settings, tokens, mail, receiver, ledger)
     await made.open()
     yield made
     await made.close()
@@ -399,11 +471,17 @@ async def world(
 
 @pytest.fixture
 async def desk(
-    service_database: Callable[[str], Awaitable[Any]], tokens: Tokens, mail: MailServer, receiver: Receiver
+    service_database: Callable[[str], Awaitable[Any]],
+    tokens: Tokens,
+    mail: MailServer,
+    receiver: Receiver,
+    ledger: Ledger,
+    tmp_path: Path,
 ) -> AsyncIterator[World]:
     """The same without a broker, for the modes that need none."""
     database = await service_database("notifications")
-    made = World(settings_for(database.url, "127.0.0.1:1", tokens, mail), tokens, mail, receiver)
+    settings = settings_for(database.url, "127.0.0.1:1", tokens, mail, ledger, tmp_path)
+    made = World(settings, tokens, mail, receiver, ledger)
     await made.open()
     yield made
     await made.close()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from notifications import jobs, usecases
+from notifications.store.lots import COPY_FROM
 from testkit import wait_until
 
 
@@ -16,10 +17,16 @@ async def look(world: Any, at: datetime | None = None) -> None:
         await database.close()
         return
 
+    async def again(tx: Any, commands: Any) -> Any:
+        tx.now = at
+        return await usecases.look_again(tx, commands)
+
     async def later(tx: Any, commands: Any) -> Any:
         tx.now = at
         return await usecases.announce_ends(tx, commands)
 
+    while (await world.execute(again, usecases.LookAgain(100)))[0]:
+        pass
     await world.execute(later, usecases.AnnounceEnds(100))
 
 
@@ -83,13 +90,80 @@ async def test_what_was_used_meanwhile_is_not_announced(desk: Any) -> None:
 async def test_an_older_entry_does_not_bring_a_lot_back(desk: Any) -> None:
     async with desk.running("api"):
         await desk.open_shop_directly("m-1")
-    first = desk.entry("m-1", change=10, lot="l-1", expires_at=midnight(61))
-    spent = desk.entry("m-1", kind="spend", change=-10, lot="l-1", expires_at=midnight(61), remaining=0)
-    skipping = desk.entry("m-1", change=1)
-    await desk.tell(skipping.model_copy(update={"seq": 1}))
-    await desk.tell(spent.model_copy(update={"seq": 3}))
-    await desk.tell(first.model_copy(update={"seq": 2}))
-    assert await desk.query("SELECT remaining, look_at FROM lot") == [(0, None)]
+    ends = midnight(61)
+    first = desk.entry("m-1", change=10, lot="l-1", expires_at=ends)
+    spent = desk.entry("m-1", kind="spend", change=-10, lot="l-1", expires_at=ends, remaining=0)
+    await desk.tell(first, spent)
+    await desk.tell(first)
+    assert await desk.query("SELECT remaining, look_at FROM lot") == [(0, ends)]
+
+
+async def test_a_lot_that_is_over_is_forgotten(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+    await desk.tell(
+        desk.entry("m-1", change=10, lot="l-1", expires_at=midnight(61)),
+        desk.entry("m-1", change=5, lot="l-2", expires_at=midnight(62)),
+        desk.entry("m-1", kind="spend", change=-5, lot="l-2", expires_at=midnight(62), remaining=0),
+    )
+    await look(desk, midnight(61) - timedelta(microseconds=1))
+    assert await desk.query("SELECT lot FROM lot ORDER BY lot") == ["l-1", "l-2"]
+    await look(desk, midnight(61))
+    assert await desk.query("SELECT lot FROM lot") == ["l-2"]
+    await look(desk, midnight(62))
+    assert await desk.query("SELECT lot FROM lot") == []
+
+
+async def test_a_lot_that_is_opened_and_used_in_one_batch_of_many_is_kept_as_it_was_left(desk: Any) -> None:
+    """More than go by a statement; and all of them once more, with how far they were told forgotten."""
+    async with desk.running("api"):
+        await desk.open_shop_directly()
+    ends, members = midnight(61), [f"m-{n}" for n in range(COPY_FROM)]
+    entries = [desk.entry(member, change=10, lot="1", expires_at=ends) for member in members]
+    entries += [
+        desk.entry(member, kind="spend", change=-4, lot="1", expires_at=ends, remaining=6) for member in members
+    ]
+    for _ in range(2):
+        await desk.tell(*entries)
+        assert await desk.query("SELECT DISTINCT remaining, look_at > now() FROM lot") == [(6, True)]
+        assert await desk.query("SELECT count(*) FROM lot") == [COPY_FROM]
+        database = desk.database()
+        async with database.begin() as tx:
+            await tx.driver.execute("UPDATE account SET seq = 0")
+        await database.close()
+
+
+async def test_lots_are_looked_at_again_in_batches_and_a_kill_between_them_loses_none(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1", "m-2")
+        ends = midnight(61)
+        for member in ("m-1", "m-2", "m-3"):
+            await desk.tell(desk.entry(member, change=10, lot="1", expires_at=ends))
+            await desk.tell(desk.entry(member, change=5, lot="2", expires_at=ends))
+        settings = {"reminders": {"lead_days": [90], "local_time": "00:00"}}
+        await desk.put("/notifications/settings", settings)
+        due = "SELECT account, lot FROM lot WHERE look_at <= clock_timestamp() ORDER BY account, lot"
+        assert await desk.query(due) == []
+        assert await desk.execute(usecases.look_again, usecases.LookAgain(4)) == [True]
+        some = [("corner.m-1", "1"), ("corner.m-1", "2"), ("corner.m-2", "1"), ("corner.m-2", "2")]
+        assert await desk.query(due) == some
+        assert await desk.execute(usecases.look_again, usecases.LookAgain(4)) == [True]
+        assert await desk.query(due) == [*some, ("corner.m-3", "1"), ("corner.m-3", "2")]
+        assert await desk.execute(usecases.look_again, usecases.LookAgain(4)) == [True]
+        assert await desk.execute(usecases.look_again, usecases.LookAgain(4)) == [False]
+        assert await desk.query("SELECT shop FROM look_again") == []
+
+
+async def test_settings_that_change_while_lots_are_looked_at_again_begin_anew(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+        await desk.tell(desk.entry("m-1", change=10, lot="1", expires_at=midnight(61)))
+        for lead in (90, 80):
+            await desk.put("/notifications/settings", {"reminders": {"lead_days": [lead], "local_time": "00:00"}})
+            await desk.execute(usecases.look_again, usecases.LookAgain(1))
+            assert await desk.query("SELECT lot FROM look_again") == ["1"]
+        await desk.put("/notifications/settings", {"reminders": {"lead_days": [70], "local_time": "00:00"}})
+        assert await desk.query("SELECT lot FROM look_again") == [""]
 
 
 async def test_other_lead_times_hold_for_lots_that_are_there_and_what_was_announced_is_not_again(desk: Any) -> None:

@@ -309,6 +309,8 @@ async def test_a_sender_killed_in_the_midst_loses_nothing_and_makes_no_second_id
         "NOTIFICATIONS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "NOTIFICATIONS_JWKS_FILE": str(desk.settings.jwks_file),
         "NOTIFICATIONS_HTTP_PORT": str(desk.settings.http_port),
+        "NOTIFICATIONS_LEDGER_URL": desk.settings.ledger_url,
+        "NOTIFICATIONS_SERVICE_TOKEN_FILE": str(desk.settings.service_token_file),
         "NOTIFICATIONS_SMTP_PORT": str(desk.mail.port),
         "NOTIFICATIONS_SMTP_SENDER": "points@shop.example",
         "NOTIFICATIONS_SMTP_TIMEOUT_SECONDS": "1",

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.ledger import Buckets, LotChange, PointsChanged
 from notifications.domain import (
-    Buckets,
     Channel,
     Endpoint,
     Entry,
-    LotChange,
     Occurrence,
     Recipient,
     Route,
@@ -21,6 +20,7 @@ from notifications.domain import (
     Silence,
     due,
     occurrence,
+    scenario_of,
 )
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -30,7 +30,7 @@ EMAIL = Route(Channel.EMAIL)
 
 def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
     standard: dict[str, Any] = {"balances": Buckets(available=100, pending=5, held=3, debt=-2), "order": "10042"}
-    return Entry(
+    return PointsChanged(
         shop="corner",
         member="m-1",
         account="a-1",
@@ -39,14 +39,24 @@ def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
         entry="e-7",
         kind=kind,
         at=NOW,
+        recorded_at=NOW,
+        source="rules",
+        posting="p-7",
+        system={},
+        hash="7f",
         changes=change,
         **(standard | more),
     )
 
 
+def occurred(entry: Entry) -> Occurrence:
+    scenario = scenario_of(entry)
+    assert scenario is not None
+    return occurrence(entry, scenario)
+
+
 def told(kind: str, **change: int) -> tuple[Scenario, int, int]:
-    event = occurrence(entry(kind, change=Buckets(**change)))
-    assert event is not None
+    event = occurred(entry(kind, change=Buckets(**change)))
     return event.scenario, event.facts.points, event.facts.change
 
 
@@ -84,38 +94,32 @@ def test_each_kind_of_entry_tells_its_own(
     ],
 )
 def test_what_is_no_members_business_is_not_told(kind: str, change: dict[str, int]) -> None:
-    assert occurrence(entry(kind, change=Buckets(**change))) is None
+    assert scenario_of(entry(kind, change=Buckets(**change))) is None
 
 
 def test_facts_are_the_balances_after_the_entry_and_the_earliest_end_of_what_it_opened() -> None:
     lots = tuple(
-        LotChange(f"l-{number}", change, change, NOW, ends)
+        LotChange(lot=f"l-{number}", change=change, remaining=abs(change), activates_at=NOW, expires_at=ends)
         for number, (change, ends) in enumerate(
             [(20, NOW + timedelta(days=9)), (10, NOW + timedelta(days=8)), (5, None), (-5, NOW + timedelta(days=1))]
         )
     )
-    event = occurrence(entry("award", change=Buckets(available=30), lots=lots))
-    assert event is not None
-    facts = event.facts
+    facts = occurred(entry("award", change=Buckets(available=30), lots=lots)).facts
     assert (facts.available, facts.pending, facts.held, facts.owed) == (100, 5, 3, 2)
     assert (facts.order, facts.expires_at, facts.activates_at) == ("10042", NOW + timedelta(days=8), None)
 
 
 def test_the_key_is_the_entrys_place_in_its_account() -> None:
-    event = occurrence(entry("award", change=Buckets(available=1)))
-    assert event is not None
-    assert event.key == "a-1:1:7"
+    assert occurred(entry("award", change=Buckets(available=1))).key == "a-1:1:7"
 
 
-def earned(at: datetime = NOW) -> Occurrence:
-    event = occurrence(entry("award", change=Buckets(available=30)))
-    assert event is not None
-    return Occurrence(event.shop, event.member, event.scenario, event.key, at, event.facts)
+def earned(at: datetime = NOW, **more: Any) -> tuple[list[Route], list[Silence]]:
+    return due(Scenario.POINTS_EARNED, at, now=NOW, **more)
 
 
 def test_an_email_is_due_to_whom_it_can_reach() -> None:
-    assert due(earned(), settings=Settings("corner"), recipient=REACHABLE, now=NOW) == ([EMAIL], [])
-    assert due(earned(), settings=Settings("corner"), recipient=Recipient(), now=NOW) == ([], [Silence.NO_CONTACT])
+    assert earned(settings=Settings("corner"), recipient=REACHABLE) == ([EMAIL], [])
+    assert earned(settings=Settings("corner"), recipient=Recipient()) == ([], [Silence.NO_CONTACT])
 
 
 def test_every_endpoint_that_asked_for_the_scenario_is_called() -> None:
@@ -125,16 +129,16 @@ def test_every_endpoint_that_asked_for_the_scenario_is_called() -> None:
         Endpoint("other", frozenset({Scenario.POINTS_USED})),
         Endpoint("off", enabled=False),
     ]
-    routes, _ = due(earned(), settings=Settings("corner"), recipient=Recipient(), endpoints=endpoints, now=NOW)
+    routes, _ = earned(settings=Settings("corner"), recipient=Recipient(), endpoints=endpoints)
     assert routes == [Route(Channel.WEBHOOK, "all"), Route(Channel.WEBHOOK, "asked")]
 
 
 def test_a_scenario_is_switched_off_channel_by_channel() -> None:
     settings = Settings("corner", switches={(Scenario.POINTS_EARNED, Channel.EMAIL): False})
-    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    routes, silences = earned(settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")])
     assert (routes, silences) == ([Route(Channel.WEBHOOK, "all")], [Silence.SWITCHED_OFF])
     settings = Settings("corner", switches={(Scenario.POINTS_EARNED, Channel.WEBHOOK): False})
-    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    routes, silences = earned(settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")])
     assert (routes, silences) == ([EMAIL], [])
 
 
@@ -143,21 +147,20 @@ def test_a_scenario_is_switched_off_channel_by_channel() -> None:
     [Recipient(reachable=True, email_on=False), Recipient(reachable=True, muted=frozenset({Scenario.POINTS_EARNED}))],
 )
 def test_a_member_who_does_not_want_an_email_gets_none(recipient: Recipient) -> None:
-    assert due(earned(), settings=Settings("corner"), recipient=recipient, now=NOW) == ([], [Silence.OPTED_OUT])
+    assert earned(settings=Settings("corner"), recipient=recipient) == ([], [Silence.OPTED_OUT])
 
 
 def test_a_programme_that_is_off_is_silent() -> None:
     settings = Settings("corner", on=False)
-    routes, silences = due(earned(), settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")], now=NOW)
+    routes, silences = earned(settings=settings, recipient=REACHABLE, endpoints=[Endpoint("all")])
     assert (routes, silences) == ([], [Silence.PROGRAMME_OFF])
 
 
 def test_old_news_is_not_told() -> None:
     settings = Settings("corner", stale_after=timedelta(hours=1))
-    just = earned(NOW - timedelta(hours=1))
-    late = earned(NOW - timedelta(hours=1, microseconds=1))
-    assert due(just, settings=settings, recipient=REACHABLE, now=NOW) == ([EMAIL], [])
-    assert due(late, settings=settings, recipient=REACHABLE, now=NOW) == ([], [Silence.STALE])
+    hour, longer = timedelta(hours=1), timedelta(hours=1, microseconds=1)
+    assert earned(NOW - hour, settings=settings, recipient=REACHABLE) == ([EMAIL], [])
+    assert earned(NOW - longer, settings=settings, recipient=REACHABLE) == ([], [Silence.STALE])
 
 
 @given(
@@ -170,5 +173,9 @@ def test_old_news_is_not_told() -> None:
     st.integers(-(10**13), 10**13),
 )
 def test_points_are_never_negative_nor_zero(kind: str, available: int, pending: int, held: int, debt: int) -> None:
-    event = occurrence(entry(kind, change=Buckets(available, pending, held, debt)))
-    assert event is None or (event.facts.points > 0 and abs(event.facts.change) == event.facts.points)
+    changes = Buckets(available=available, pending=pending, held=held, debt=debt)
+    event = entry(kind, change=changes)
+    if scenario_of(event) is not None:
+        facts = occurred(event).facts
+        assert facts.points > 0
+        assert abs(facts.change) == facts.points

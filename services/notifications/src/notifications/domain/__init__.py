@@ -12,8 +12,8 @@ from notifications.domain.audience import (
     Silence,
     due,
 )
-from notifications.domain.ends import Announcement, Lot, announce, expiring, last_day, lead_instant
-from notifications.domain.entries import MAX_GAP, Buckets, Entry, LotChange, Place, Standing, place_of, standing
+from notifications.domain.ends import Announcement, Lot, announce, expiring, last_day, lead_instant, lead_instants
+from notifications.domain.entries import Buckets, Cause, Entry, Gap, LotChange, Place, Standing, place_of, standing
 from notifications.domain.errors import (
     ContactNotFound,
     DeliveryNotFound,
@@ -27,14 +27,14 @@ from notifications.domain.errors import (
     TemplateNotFound,
     TooManyEndpoints,
 )
-from notifications.domain.occurrences import Facts, Occurrence, Scenario, occurrence
+from notifications.domain.occurrences import Facts, Occurrence, Scenario, change_of, occurrence, scenario_of
 
 __all__ = [
     "BACK_OFF",
-    "MAX_GAP",
     "MAX_LEADS",
     "Announcement",
     "Buckets",
+    "Cause",
     "Channel",
     "ContactNotFound",
     "DeliveryNotFound",
@@ -43,6 +43,7 @@ __all__ = [
     "EndpointNotFound",
     "Entry",
     "Facts",
+    "Gap",
     "Lot",
     "LotChange",
     "MessageNotFound",
@@ -62,12 +63,15 @@ __all__ = [
     "TemplateNotFound",
     "TooManyEndpoints",
     "announce",
+    "change_of",
     "due",
     "expiring",
     "last_day",
     "lead_instant",
+    "lead_instants",
     "next_attempt",
     "occurrence",
     "place_of",
+    "scenario_of",
     "standing",
 ]

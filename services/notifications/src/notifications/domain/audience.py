@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 
-from notifications.domain.occurrences import Occurrence, Scenario
+from notifications.domain.occurrences import Scenario
 
 MAX_LEADS = 10
 """Lead times of one shop. More would be a nuisance to members, not a service."""
@@ -43,7 +43,7 @@ class Settings:
     """Older news is no news: it is not told (a back-fill, or a long standstill)."""
 
     def wants(self, scenario: Scenario, channel: Channel) -> bool:
-        return self.on and self.switches.get((scenario, channel), True)
+        return self.on and (not self.switches or self.switches.get((scenario, channel), True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ class Silence(StrEnum):
 
 
 def due(
-    event: Occurrence,
+    scenario: Scenario,
+    at: datetime,
     *,
     settings: Settings,
     recipient: Recipient,
@@ -98,22 +99,22 @@ def due(
     """The ways that a message takes to its member and to the shop's systems, and why it does not take others."""
     if not settings.on:
         return [], [Silence.PROGRAMME_OFF]
-    if now - event.at > settings.stale_after:
+    if now - at > settings.stale_after:
         return [], [Silence.STALE]
     routes: list[Route] = []
     silences: list[Silence] = []
-    if not settings.wants(event.scenario, Channel.EMAIL):
+    if not settings.wants(scenario, Channel.EMAIL):
         silences.append(Silence.SWITCHED_OFF)
     elif not recipient.reachable:
         silences.append(Silence.NO_CONTACT)
-    elif not recipient.accepts(event.scenario):
+    elif not recipient.accepts(scenario):
         silences.append(Silence.OPTED_OUT)
     else:
         routes.append(Route(Channel.EMAIL))
-    if settings.wants(event.scenario, Channel.WEBHOOK):
+    if settings.wants(scenario, Channel.WEBHOOK):
         routes += [
             Route(Channel.WEBHOOK, each.endpoint)
             for each in endpoints
-            if each.enabled and (each.scenarios is None or event.scenario in each.scenarios)
+            if each.enabled and (each.scenarios is None or scenario in each.scenarios)
         ]
     return routes, silences

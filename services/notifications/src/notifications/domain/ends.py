@@ -37,16 +37,24 @@ def announce(lot: Lot, *, reminders: Reminders, zone: str, now: datetime) -> Ann
     if lot.remaining <= 0 or now >= lot.expires_at:
         return Announcement(None, None)
     late: int | None = None
-    for lead in sorted(set(reminders.lead_days), reverse=True):
-        at = lead_instant(lot.expires_at, lead_days=lead, local_time=reminders.local_time, zone=zone)
+    for lead, at in lead_instants(lot.expires_at, reminders=reminders, zone=zone):
         if lot.announced is not None and lead >= lot.announced:
             continue
-        if at < lot.opened_at or at >= lot.expires_at:
+        if at < lot.opened_at:
             continue  # earned within that lead time: the message about earning has said when they end
         if at > now:
             return Announcement(late, at)
         late = lead
     return Announcement(late, None)
+
+
+def lead_instants(expires_at: datetime, *, reminders: Reminders, zone: str) -> list[tuple[int, datetime]]:
+    """The instants at which an end is announced, each with its lead time in days; the first one first."""
+    leads = sorted(set(reminders.lead_days), reverse=True)
+    instants = [
+        (lead, lead_instant(expires_at, lead_days=lead, local_time=reminders.local_time, zone=zone)) for lead in leads
+    ]
+    return [(lead, at) for lead, at in instants if at < expires_at]
 
 
 def lead_instant(expires_at: datetime, *, lead_days: int, local_time: time, zone: str) -> datetime:

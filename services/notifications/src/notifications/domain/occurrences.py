@@ -62,55 +62,60 @@ class Occurrence:
     facts: Facts
 
 
-def occurrence(entry: Entry) -> Occurrence | None:
+def scenario_of(entry: Entry) -> Scenario | None:
     """What an entry has to tell; None for what is no member's business, such as a hold."""
-    net = entry.changes.net
+    changes = entry.changes
     match entry.kind:
-        case "award" if entry.changes.pending > 0:
-            scenario, change = Scenario.POINTS_PENDING, net
         case "award":
-            scenario, change = Scenario.POINTS_EARNED, net
+            scenario = Scenario.POINTS_PENDING if changes.pending > 0 else Scenario.POINTS_EARNED
         case "activate":
-            # Activation moves points between the member's own buckets, so its net is zero.
-            scenario, change = Scenario.POINTS_ACTIVATED, -entry.changes.pending
+            scenario = Scenario.POINTS_ACTIVATED
         case "capture" | "spend":
-            scenario, change = Scenario.POINTS_USED, net
+            scenario = Scenario.POINTS_USED
         case "give_back":
-            scenario, change = Scenario.POINTS_RETURNED, net
+            scenario = Scenario.POINTS_RETURNED
         case "credit" | "debit":
-            scenario, change = Scenario.POINTS_ADJUSTED, net
+            scenario = Scenario.POINTS_ADJUSTED
         case "revoke":
-            scenario, change = Scenario.POINTS_REVOKED, net
+            scenario = Scenario.POINTS_REVOKED
         case "expire":
-            scenario, change = Scenario.POINTS_EXPIRED, net
+            scenario = Scenario.POINTS_EXPIRED
         case _:
             return None
-    if change == 0:
-        return None
+    return scenario if change_of(entry) else None
+
+
+def change_of(entry: Entry) -> int:
+    """What the member gained or lost by it."""
+    changes = entry.changes
+    if entry.kind == "activate":  # it moves points between the member's own buckets, so its net is zero
+        return -changes.pending
+    return changes.available + changes.pending + changes.held + changes.debt
+
+
+def occurrence(entry: Entry, scenario: Scenario) -> Occurrence:
+    """What is told of an entry."""
+    opened = [lot for lot in entry.lots if lot.change > 0]
+    change, balances = change_of(entry), entry.balances
     return Occurrence(
         shop=entry.shop,
         member=entry.member,
         scenario=scenario,
         key=f"{entry.account}:{entry.epoch}:{entry.seq}",
         at=entry.at,
-        facts=_facts(entry, change),
-    )
-
-
-def _facts(entry: Entry, change: int) -> Facts:
-    opened = [lot for lot in entry.lots if lot.change > 0]
-    return Facts(
-        points=abs(change),
-        change=change,
-        available=entry.balances.available,
-        pending=entry.balances.pending,
-        held=entry.balances.held,
-        owed=-entry.balances.debt,
-        order=entry.order,
-        checkout=entry.checkout,
-        reason=entry.reason,
-        rule=entry.rule,
-        shortfall=entry.shortfall,
-        activates_at=min((lot.activates_at for lot in opened), default=None) if entry.changes.pending > 0 else None,
-        expires_at=min((lot.expires_at for lot in opened if lot.expires_at is not None), default=None),
+        facts=Facts(
+            points=abs(change),
+            change=change,
+            available=balances.available,
+            pending=balances.pending,
+            held=balances.held,
+            owed=-balances.debt,
+            order=entry.order,
+            checkout=entry.checkout,
+            reason=entry.cause.reason,
+            rule=entry.cause.rule,
+            shortfall=entry.shortfall,
+            activates_at=min((lot.activates_at for lot in opened), default=None) if entry.changes.pending > 0 else None,
+            expires_at=min((lot.expires_at for lot in opened if lot.expires_at is not None), default=None),
+        ),
     )

@@ -1,6 +1,6 @@
 """The only SQL: what is known of shops, members and accounts, and what is to be told. Statements take arrays."""
 
-from notifications.store.accounts import Number, found, note_missing, places, save_places
+from notifications.store.accounts import Advance, advance, pass_over, places, save_places
 from notifications.store.deliveries import (
     Backlog,
     Claimed,
@@ -17,47 +17,53 @@ from notifications.store.deliveries import (
     replay_dead,
 )
 from notifications.store.endpoints import EndpointRow, delete_endpoint, endpoint, endpoints, hold_streams, save_endpoint
-from notifications.store.lots import LotSeen, LotToLookAt, look_again, lots_to_look_at, save_looks, save_lots
+from notifications.store.lots import (
+    COPY_FROM,
+    Looked,
+    LotSeen,
+    LotToLookAt,
+    add_lots,
+    forget_lots,
+    look_again,
+    look_at_more,
+    lots_to_look_at,
+    save_looks,
+    save_lots,
+)
 from notifications.store.members import (
     Contact,
     Member,
     contacts,
     erase_contact,
-    pairs,
-    recipients,
+    preferences,
+    reachable,
     save_contact,
     save_preferences,
 )
-from notifications.store.messages import (
-    Due,
-    MessageRow,
-    StreamOf,
-    enqueue,
-    facts_from_json,
-    facts_to_json,
-    forget_old,
-    messages,
-)
+from notifications.store.messages import Due, MessageRow, enqueue, facts_from_json, facts_to_json, forget_old, messages
 from notifications.store.shops import Sender, Shop, known, learn_shops, save_settings, shops
 from notifications.store.templates import TemplateRow, delete_template, save_template, templates
 
 __all__ = [
+    "COPY_FROM",
+    "Advance",
     "Backlog",
     "Claimed",
     "Contact",
     "DeliveryRow",
     "Due",
     "EndpointRow",
+    "Looked",
     "LotSeen",
     "LotToLookAt",
     "Made",
     "Member",
     "MessageRow",
-    "Number",
     "Sender",
     "Shop",
-    "StreamOf",
     "TemplateRow",
+    "add_lots",
+    "advance",
     "anything_due",
     "backlog",
     "claim",
@@ -71,19 +77,20 @@ __all__ = [
     "erase_contact",
     "facts_from_json",
     "facts_to_json",
+    "forget_lots",
     "forget_old",
-    "found",
     "hold_streams",
     "known",
     "learn_shops",
     "lock_streams",
     "look_again",
+    "look_at_more",
     "lots_to_look_at",
     "messages",
-    "note_missing",
-    "pairs",
+    "pass_over",
     "places",
-    "recipients",
+    "preferences",
+    "reachable",
     "record",
     "release",
     "replay",

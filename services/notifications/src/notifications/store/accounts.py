@@ -1,6 +1,7 @@
 """Accounts: how far each has been told."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from chassis import Transaction
 from notifications.domain import Place
@@ -8,18 +9,41 @@ from notifications.store.arrays import columns
 from notifications.store.members import Member
 
 
+class Advance(NamedTuple):
+    """Entries of one account that follow each other: the number told before them, and where the last one leaves it."""
+
+    account: str
+    told: int
+    seq: int
+    hash: str
+    available: int
+
+
+async def advance(tx: Transaction, epoch: int, advances: Sequence[Advance]) -> set[str]:
+    """Move accounts on that stand exactly where these begin; which they were. Nothing is read or locked before."""
+    rows = await tx.driver.fetch(
+        "UPDATE account AS a SET seq = n.seq, hash = n.hash, available = n.available"
+        " FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])"
+        "   AS n (account, told, seq, hash, available)"
+        " WHERE a.account = n.account AND a.epoch = $1 AND a.seq = n.told RETURNING a.account",
+        epoch,
+        *columns(sorted(advances), len(Advance._fields)),
+    )
+    return {row[0] for row in rows}
+
+
 async def places(tx: Transaction, accounts: Collection[str]) -> dict[str, Place]:
     """How far these accounts have been told, locked: a replay may run beside the stream."""
     rows = await tx.driver.fetch(
         "SELECT account, epoch, seq, hash, available FROM account WHERE account = ANY($1::text[])"
         " ORDER BY account FOR NO KEY UPDATE",
-        sorted(set(accounts)),
+        sorted(accounts),
     )
     return {row["account"]: Place(row["epoch"], row["seq"], row["hash"], row["available"]) for row in rows}
 
 
 async def save_places(tx: Transaction, reached: Mapping[str, tuple[Member, Place]]) -> None:
-    """Keep how far these accounts have been told."""
+    """Keep how far these accounts have been told, those also that are seen for the first time."""
     ordered = sorted(reached)
     places = [reached[account][1] for account in ordered]
     await tx.driver.execute(
@@ -38,26 +62,12 @@ async def save_places(tx: Transaction, reached: Mapping[str, tuple[Member, Place
     )
 
 
-Number = tuple[str, int, int]
-"""Account, epoch, seq."""
-
-
-async def note_missing(tx: Transaction, numbers: Sequence[Number]) -> None:
-    """Remember entries that were jumped over."""
+async def pass_over(tx: Transaction, account: str, epoch: int, *, told: int, seq: int) -> None:
+    """Let an account stand further on than it was told: what is between is not to be had."""
     await tx.driver.execute(
-        "INSERT INTO missing (account, epoch, seq, noticed_at)"
-        " SELECT m.*, $4 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS m ON CONFLICT DO NOTHING",
-        *columns(sorted(numbers), 3),
-        tx.now,
+        "UPDATE account SET seq = $4, hash = '' WHERE account = $1 AND epoch = $2 AND seq = $3",
+        account,
+        epoch,
+        told,
+        seq,
     )
-
-
-async def found(tx: Transaction, numbers: Sequence[Number]) -> set[Number]:
-    """Which of these had been jumped over; they are remembered no longer."""
-    rows = await tx.driver.fetch(
-        "DELETE FROM missing USING unnest($1::text[], $2::bigint[], $3::bigint[]) AS f (account, epoch, seq)"
-        " WHERE missing.account = f.account AND missing.epoch = f.epoch AND missing.seq = f.seq"
-        " RETURNING missing.account, missing.epoch, missing.seq",
-        *columns(sorted(numbers), 3),
-    )
-    return {(row["account"], row["epoch"], row["seq"]) for row in rows}

@@ -3,50 +3,53 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
 
 from chassis import Transaction
 from notifications.domain import Lot
 from notifications.store.arrays import columns
 
+COPY_FROM = 200
+"""New lots from which on COPY costs less than a statement; below it, its own two round trips cost more."""
 
-@dataclass(frozen=True, slots=True)
-class LotSeen:
-    """A lot as an entry left it."""
+
+class LotSeen(NamedTuple):
+    """A lot as the last entry left it, in the order of the table's columns."""
 
     shop: str
-    member: str
     account: str
-    epoch: int
-    seq: int
     lot: str
     remaining: int
     opened_at: datetime
     expires_at: datetime
-    look_at: datetime | None
+    look_at: datetime
+    """When to see whether its end is to be announced; at its end, to forget it."""
+
+
+async def add_lots(tx: Transaction, lots: Sequence[LotSeen]) -> None:
+    """Keep lots that were opened just now. Should one be there after all, all are taken as seen again."""
+    if len(lots) < COPY_FROM:
+        await save_lots(tx, lots)
+        return
+    try:
+        async with tx.driver.transaction():
+            await tx.driver.copy_records_to_table("lot", records=sorted(lots), columns=LotSeen._fields)
+    except asyncpg.UniqueViolationError:
+        await save_lots(tx, lots)
 
 
 async def save_lots(tx: Transaction, lots: Sequence[LotSeen]) -> None:
-    """Keep lots that end, unless a later entry has been seen. What was announced of them stays."""
-    newest = {(each.account, each.lot): each for each in sorted(lots, key=lambda each: (each.epoch, each.seq))}
-    ordered = [newest[key] for key in sorted(newest)]
+    """Keep lots as they now are. What was announced of them stays."""
     await tx.driver.execute(
-        "INSERT INTO lot AS l (account, lot, shop, member, epoch, seq, remaining, opened_at, expires_at, look_at)"
-        " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],"
-        "   $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[])"
-        " ON CONFLICT (account, lot) DO UPDATE SET (member, epoch, seq, remaining, opened_at, expires_at, look_at) ="
-        " (excluded.member, excluded.epoch, excluded.seq, excluded.remaining, excluded.opened_at, excluded.expires_at,"
-        "   CASE WHEN excluded.remaining = 0 THEN NULL ELSE least(l.look_at, excluded.look_at) END)"
-        " WHERE (l.epoch, l.seq) < (excluded.epoch, excluded.seq)",
-        [each.account for each in ordered],
-        [each.lot for each in ordered],
-        [each.shop for each in ordered],
-        [each.member for each in ordered],
-        [each.epoch for each in ordered],
-        [each.seq for each in ordered],
-        [each.remaining for each in ordered],
-        [each.opened_at for each in ordered],
-        [each.expires_at for each in ordered],
-        [each.look_at for each in ordered],
+        "INSERT INTO lot AS l (shop, account, lot, remaining, opened_at, expires_at, look_at)"
+        " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],"
+        "   $7::timestamptz[])"
+        " ON CONFLICT (shop, account, lot) DO UPDATE SET (remaining, opened_at, expires_at, look_at) ="
+        " (excluded.remaining, excluded.opened_at, excluded.expires_at,"
+        "   CASE WHEN excluded.remaining = 0 THEN excluded.expires_at ELSE least(l.look_at, excluded.look_at) END)",
+        *columns(sorted(lots), len(LotSeen._fields)),
     )
 
 
@@ -64,7 +67,7 @@ class LotToLookAt:
 async def lots_to_look_at(tx: Transaction, limit: int) -> list[LotToLookAt]:
     """Lots that are to be looked at now, locked; those that another is looking at are passed over."""
     rows = await tx.driver.fetch(
-        "SELECT l.shop, l.member, l.account, a.available, l.lot, l.remaining, l.opened_at, l.expires_at, l.announced"
+        "SELECT l.shop, a.member, l.account, a.available, l.lot, l.remaining, l.opened_at, l.expires_at, l.announced"
         " FROM lot AS l JOIN account AS a ON a.account = l.account"
         " WHERE l.look_at <= $1 ORDER BY l.look_at, l.account LIMIT $2 FOR UPDATE OF l SKIP LOCKED",
         tx.now,
@@ -82,19 +85,71 @@ async def lots_to_look_at(tx: Transaction, limit: int) -> list[LotToLookAt]:
     ]
 
 
-async def save_looks(tx: Transaction, looks: Sequence[tuple[str, str, int | None, datetime | None]]) -> None:
-    """Account, lot, the lead time announced just now (None: none) and when to look again."""
+class Looked(NamedTuple):
+    """A lot that was looked at."""
+
+    shop: str
+    account: str
+    lot: str
+    announced: int | None
+    """The lead time announced just now; None: none."""
+    look_at: datetime
+    """When to look again."""
+
+
+async def save_looks(tx: Transaction, looks: Sequence[Looked]) -> None:
+    """Keep what was announced and when to look again."""
     await tx.driver.execute(
         "UPDATE lot SET announced = coalesce(n.announced, lot.announced), look_at = n.look_at"
-        " FROM unnest($1::text[], $2::text[], $3::smallint[], $4::timestamptz[])"
-        "   AS n (account, lot, announced, look_at)"
-        " WHERE lot.account = n.account AND lot.lot = n.lot",
-        *columns(looks, 4),
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::timestamptz[])"
+        "   AS n (shop, account, lot, announced, look_at)"
+        " WHERE lot.shop = n.shop AND lot.account = n.account AND lot.lot = n.lot",
+        *columns(looks, len(Looked._fields)),
+    )
+
+
+async def forget_lots(tx: Transaction, lots: Sequence[tuple[str, str, str]]) -> None:
+    """Delete lots, named by shop, account and lot: they are over."""
+    await tx.driver.execute(
+        "DELETE FROM lot USING unnest($1::text[], $2::text[], $3::text[]) AS n (shop, account, lot)"
+        " WHERE lot.shop = n.shop AND lot.account = n.account AND lot.lot = n.lot",
+        *columns(lots, 3),
     )
 
 
 async def look_again(tx: Transaction, shops: Sequence[str]) -> None:
-    """Have all these shops' lots looked at: their lead times or their zone have changed."""
+    """Have all these shops' lots looked at, from the first one: their lead times or their zone have changed."""
     await tx.driver.execute(
-        "UPDATE lot SET look_at = $2 WHERE shop = ANY($1::text[]) AND remaining > 0 AND expires_at > $2", shops, tx.now
+        "INSERT INTO look_again (shop, account, lot) SELECT shop, '', '' FROM unnest($1::text[]) AS s (shop)"
+        " ON CONFLICT (shop) DO UPDATE SET (account, lot) = ('', '')",
+        sorted(shops),
     )
+
+
+async def look_at_more(tx: Transaction, limit: int) -> bool:
+    """Have the next lots of a shop that is to be looked at again looked at now; whether there may be more to do.
+
+    How far it has come is kept with it, so a kill loses nothing.
+    """
+    reached = await tx.driver.fetchrow(
+        "SELECT shop, account, lot FROM look_again ORDER BY shop LIMIT 1 FOR UPDATE SKIP LOCKED"
+    )
+    if reached is None:
+        return False
+    last = await tx.driver.fetchrow(
+        "WITH page AS MATERIALIZED (SELECT shop, account, lot FROM lot"
+        "   WHERE shop = $1 AND (account, lot) > ($2, $3) ORDER BY account, lot LIMIT $4),"
+        " seen AS (UPDATE lot SET look_at = $5 FROM page WHERE lot.shop = page.shop AND lot.account = page.account"
+        "   AND lot.lot = page.lot AND lot.remaining > 0 AND lot.expires_at > $5)"
+        " SELECT account, lot FROM page ORDER BY account DESC, lot DESC LIMIT 1",
+        *reached,
+        limit,
+        tx.now,
+    )
+    if last is None:
+        await tx.driver.execute("DELETE FROM look_again WHERE shop = $1", reached["shop"])
+    else:
+        await tx.driver.execute(
+            "UPDATE look_again SET (account, lot) = ($2, $3) WHERE shop = $1", reached["shop"], *last
+        )
+    return True

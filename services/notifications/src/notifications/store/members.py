@@ -3,8 +3,11 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import asyncpg
+
 from chassis import Transaction
 from notifications.domain import Recipient, Scenario
+from notifications.store.arrays import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ async def contacts(tx: Transaction, members: Collection[Member]) -> dict[Member,
     rows = await tx.driver.fetch(
         "SELECT shop, member, email, name, language FROM unnest($1::text[], $2::text[]) AS wanted (shop, member)"
         " JOIN contact USING (shop, member)",
-        *pairs(members),
+        *columns(members, 2),
     )
     return {(row["shop"], row["member"]): Contact(row["email"], row["name"], row["language"]) for row in rows}
 
@@ -50,22 +53,29 @@ async def erase_contact(tx: Transaction, shop: str, member: str) -> None:
     await tx.driver.execute("DELETE FROM contact WHERE shop = $1 AND member = $2", shop, member)
 
 
-async def recipients(tx: Transaction, members: Collection[Member]) -> dict[Member, Recipient]:
-    """Members as far as e-mail is concerned; those with neither contact nor preferences are missing."""
+async def reachable(tx: Transaction, members: Collection[Member]) -> dict[Member, Recipient]:
+    """Those of these members who have left an address, with what they want."""
     rows = await tx.driver.fetch(
-        "SELECT shop, member, c.email IS NOT NULL AS reachable, coalesce(p.email_on, true) AS email_on,"
-        " coalesce(p.muted, '{}') AS muted"
+        "SELECT shop, member, coalesce(p.email_on, true) AS email_on, coalesce(p.muted, '{}') AS muted"
         " FROM unnest($1::text[], $2::text[]) AS wanted (shop, member)"
-        " LEFT JOIN contact AS c USING (shop, member) LEFT JOIN preference AS p USING (shop, member)"
-        " WHERE c.email IS NOT NULL OR p.email_on IS NOT NULL",
-        *pairs(members),
+        " JOIN contact USING (shop, member) LEFT JOIN preference AS p USING (shop, member)",
+        *columns(members, 2),
     )
-    return {
-        (row["shop"], row["member"]): Recipient(
-            row["reachable"], row["email_on"], frozenset(Scenario(each) for each in row["muted"])
-        )
-        for row in rows
-    }
+    return {(row["shop"], row["member"]): _recipient(row, reachable=True) for row in rows}
+
+
+async def preferences(tx: Transaction, members: Collection[Member]) -> dict[Member, Recipient]:
+    """What members want who have said so, whether or not they have left an address."""
+    rows = await tx.driver.fetch(
+        "SELECT shop, member, email_on, muted FROM unnest($1::text[], $2::text[]) AS wanted (shop, member)"
+        " JOIN preference USING (shop, member)",
+        *columns(members, 2),
+    )
+    return {(row["shop"], row["member"]): _recipient(row, reachable=False) for row in rows}
+
+
+def _recipient(row: asyncpg.Record, *, reachable: bool) -> Recipient:
+    return Recipient(reachable, row["email_on"], frozenset(Scenario(each) for each in row["muted"]))
 
 
 async def save_preferences(
@@ -82,8 +92,3 @@ async def save_preferences(
         sorted(muted),
         tx.now,
     )
-
-
-def pairs(members: Collection[Member]) -> tuple[list[str], list[str]]:
-    ordered = sorted(set(members))
-    return [shop for shop, _ in ordered], [member for _, member in ordered]

@@ -157,7 +157,6 @@ async def forget_old(tx: Transaction, before: datetime, limit: int) -> int:
         before,
         limit,
     )
-    await tx.driver.execute("DELETE FROM lot WHERE look_at IS NULL AND expires_at < $1", before)
     return int(status.removeprefix("DELETE "))
 
 

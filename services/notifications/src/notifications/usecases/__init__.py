@@ -18,8 +18,8 @@ from notifications.usecases.endpoints import (
     put_endpoint,
     rotate_secret,
 )
-from notifications.usecases.ends import AnnounceEnds, announce_ends
-from notifications.usecases.entries import Tell, tell
+from notifications.usecases.ends import AnnounceEnds, LookAgain, announce_ends, look_again
+from notifications.usecases.entries import EntriesMissing, PassOver, Tell, pass_over, tell
 from notifications.usecases.members import (
     ListMessages,
     OfMember,
@@ -71,16 +71,19 @@ __all__ = [
     "AnnounceEnds",
     "Claim",
     "EndpointAnswered",
+    "EntriesMissing",
     "Finish",
     "Forget",
     "JudgeEndpoints",
     "LearnProgramme",
     "ListDeliveries",
     "ListMessages",
+    "LookAgain",
     "OfEndpoint",
     "OfMember",
     "OfShop",
     "OfTemplate",
+    "PassOver",
     "Preferences",
     "Preview",
     "Previewed",
@@ -113,7 +116,9 @@ __all__ = [
     "list_endpoints",
     "list_messages",
     "list_templates",
+    "look_again",
     "measure",
+    "pass_over",
     "preview",
     "put_contact",
     "put_endpoint",

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -10,28 +12,40 @@ from chassis import Outcome, Transaction
 from notifications import measures, store
 from notifications.domain import (
     Entry,
+    Gap,
+    LotChange,
     Place,
     Recipient,
     Silence,
     Standing,
-    announce,
     due,
+    lead_instants,
     occurrence,
     place_of,
+    scenario_of,
     standing,
 )
-from notifications.domain import Lot as EndingLot
-from notifications.store import Due, EndpointRow, LotSeen, Member, Shop
+from notifications.store import Advance, Due, EndpointRow, LotSeen, Member, Shop
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """An entry of the ledger, to be told to whom it concerns."""
+class Tell(NamedTuple):
+    """An entry of the ledger, to be told to whom it concerns. A tuple: one is made of every event."""
 
     entry: Entry
     traceparent: str | None = None
+
+
+class EntriesMissing(TimeoutError):
+    """Entries came before others of their accounts. The batch waits until these have been fetched and told.
+
+    A time-out, so the chassis takes it for what passes: the transaction is rolled back and the batch comes again.
+    """
+
+    def __init__(self, gaps: Sequence[Gap]) -> None:
+        super().__init__(f"{len(gaps)} accounts lack entries before the one that came")
+        self.gaps = gaps
 
 
 async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
@@ -40,22 +54,25 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
     if not news:
         return Outcome()
     shops = await store.shops(tx, {command.entry.shop for command in news})
-    await _remember_lots(tx, [command.entry for command in news], shops)
-    told = [(command, event) for command in news if (event := occurrence(command.entry)) is not None]
-    members = {(event.shop, event.member) for _, event in told}
-    recipients = await store.recipients(tx, members)
-    endpoints = await store.endpoints(tx, {shop for shop, _ in members})
-    dues, all_silences = [], list[Silence]()
-    for command, event in told:
+    await _remember_lots(tx, news, shops)
+    told = [(command, scenario) for command in news if (scenario := scenario_of(command.entry)) is not None]
+    recipients = await store.reachable(tx, {(command.entry.shop, command.entry.member) for command, _ in told})
+    endpoints = await store.endpoints(tx, shops)
+    audiences = {shop: [each.audience for each in endpoints.get(shop, ())] for shop in shops}
+    dues, all_silences = list[Due](), list[Silence]()
+    for command, scenario in told:
+        entry = command.entry
         routes, silences = due(
-            event,
-            settings=shops[event.shop].settings,
-            recipient=recipients.get((event.shop, event.member), NOBODY),
-            endpoints=[each.audience for each in endpoints.get(event.shop, ())],
+            scenario,
+            entry.at,
+            settings=shops[entry.shop].settings,
+            recipient=recipients.get((entry.shop, entry.member), NOBODY),
+            endpoints=audiences[entry.shop],
             now=tx.now,
         )
         all_silences += silences
-        dues.append(Due(event, routes, command.traceparent))
+        if routes:
+            dues.append(Due(occurrence(entry, scenario), routes, command.traceparent))
     count_silences(all_silences)
     await enqueue(tx, dues, endpoints)
     return Outcome()
@@ -66,74 +83,131 @@ NOBODY = Recipient()
 
 
 async def _news(tx: Transaction, commands: Sequence[Tell]) -> list[Tell]:
-    """Those that have not been told yet, in order; how far each account has been told moves on."""
-    places = await store.places(tx, {command.entry.account for command in commands})
-    reached: dict[str, tuple[Member, Place]] = {}
-    news: list[Tell] = []
-    older: list[Tell] = []
-    jumped: list[store.Number] = []
+    """Those that have not been told yet, in order of arrival; how far each account has been told moves on.
+
+    Nearly always an account's entries follow the last one told, and one statement proves and keeps that. Only the
+    others are looked at one by one: first sights, repeats, forks and gaps.
+    """
+    following, others = _runs(commands)
+    for epoch, runs in following.items():
+        moved = await store.advance(
+            tx,
+            epoch,
+            [
+                Advance(account, first.seq - 1, last.seq, last.hash, last.balances.available)
+                for account, (first, last) in runs.items()
+            ],
+        )
+        others |= runs.keys() - moved
+    if not others:
+        return list(commands)
+    news = await _news_of(tx, [command for command in commands if command.entry.account in others])
+    return [c for c in commands if c.entry.account not in others or id(c) in news]
+
+
+Runs = dict[int, dict[str, tuple[Entry, Entry]]]
+"""By epoch and account: the first and the last of entries that follow each other."""
+
+
+def _runs(commands: Sequence[Tell]) -> tuple[Runs, set[str]]:
+    """Accounts whose entries here follow each other, and those that have to be looked at more closely."""
+    runs: dict[str, tuple[Entry, Entry]] = {}
+    others: set[str] = set()
     for command in commands:
         entry = command.entry
-        verdict, gap = standing(places.get(entry.account), entry)
-        if verdict is Standing.NEXT:
-            places[entry.account] = place_of(entry)
-            reached[entry.account] = ((entry.shop, entry.member), places[entry.account])
-            jumped += [(entry.account, entry.epoch, seq) for seq in gap]
-            news.append(command)
-        elif verdict is Standing.OLDER:
-            older.append(command)
-        elif verdict is Standing.FORKED:
-            measures.FORKS.inc()
-            log.error("ledger_forked", account=entry.account, seq=entry.seq, epoch=entry.epoch)
+        run = runs.get(entry.account)
+        if run is None:
+            runs[entry.account] = (entry, entry)
+            if entry.seq == 1:  # a first sight most likely
+                others.add(entry.account)
+        elif entry.seq == run[1].seq + 1 and entry.epoch == run[1].epoch:
+            runs[entry.account] = (run[0], entry)
         else:
-            measures.REPEATS.inc()
-    if jumped:
-        measures.GAPS.inc(len(jumped))
-        log.warning("ledger_gap", entries=len(jumped), account=jumped[0][0], seq=jumped[0][2])
-        await store.note_missing(tx, jumped)
+            others.add(entry.account)
+    following: Runs = {}
+    for account, run in runs.items():
+        if account not in others:
+            following.setdefault(run[0].epoch, {})[account] = run
+    return following, others
+
+
+async def _news_of(tx: Transaction, commands: Sequence[Tell]) -> set[int]:
+    """The identities of those that are news, one by one."""
+    places = await store.places(tx, {command.entry.account for command in commands})
+    reached: dict[str, tuple[Member, Place]] = {}
+    news: set[int] = set()
+    gaps: dict[str, Gap] = {}
+    for command in commands:
+        entry = command.entry
+        place = places.get(entry.account)
+        match standing(place, entry):
+            case Standing.NEXT:
+                places[entry.account] = place_of(entry)
+                reached[entry.account] = ((entry.shop, entry.member), places[entry.account])
+                news.add(id(command))
+            case Standing.AHEAD:
+                assert place is not None, "an account that was never seen is ahead of nothing"
+                gap = Gap(entry.shop, entry.member, entry.asset, entry.account, entry.epoch, place.seq, entry.seq)
+                gaps.setdefault(entry.account, gap)
+            case Standing.FORKED:
+                measures.FORKS.inc()
+                log.error("ledger_forked", account=entry.account, seq=entry.seq, epoch=entry.epoch)
+            case Standing.REPEATED:
+                measures.REPEATS.inc()
+    if gaps:
+        raise EntriesMissing(list(gaps.values()))
     if reached:
         await store.save_places(tx, reached)
-    return news + await _late(tx, older)
+    return news
 
 
-async def _late(tx: Transaction, older: Sequence[Tell]) -> list[Tell]:
-    """Of entries behind the last one told: those that had been jumped over. The others are repeats."""
-    if not older:
-        return []
-    by_number = {(each.entry.account, each.entry.epoch, each.entry.seq): each for each in older}
-    found = await store.found(tx, list(by_number))
-    measures.REPEATS.inc(len(older) - len(found))
-    return [by_number[number] for number in sorted(found)]
-
-
-async def _remember_lots(tx: Transaction, entries: Sequence[Entry], shops: dict[str, Shop]) -> None:
-    seen = []
-    for entry in entries:
-        settings = shops[entry.shop].settings
+async def _remember_lots(tx: Transaction, news: Sequence[Tell], shops: dict[str, Shop]) -> None:
+    looks: dict[tuple[str, datetime], list[datetime]] = {}
+    opened: dict[tuple[str, str], LotSeen] = {}
+    changed: dict[tuple[str, str], LotSeen] = {}
+    for command in news:
+        entry = command.entry
         for lot in entry.lots:
-            if lot.expires_at is None:
+            ends = lot.expires_at
+            if ends is None:
                 continue
-            ending = EndingLot(lot.lot, lot.remaining, lot.activates_at, lot.expires_at)
-            plan = announce(ending, reminders=settings.reminders, zone=settings.zone, now=tx.now)
-            seen.append(
-                LotSeen(
-                    entry.shop,
-                    entry.member,
-                    entry.account,
-                    entry.epoch,
-                    entry.seq,
-                    lot.lot,
-                    lot.remaining,
-                    lot.activates_at,
-                    lot.expires_at,
-                    look_at=tx.now if plan.lead_days is not None else plan.next_at,
-                )
+            instants = looks.get((entry.shop, ends))
+            if instants is None:
+                instants = looks[entry.shop, ends] = _instants(shops[entry.shop], ends)
+            key = (entry.account, lot.lot)
+            # A lot is named after the entry that opened it; it may be used within the same batch.
+            fresh = key not in changed and (key in opened or lot.lot == str(entry.seq))
+            (opened if fresh else changed)[key] = LotSeen(
+                entry.shop,
+                entry.account,
+                lot.lot,
+                lot.remaining,
+                lot.activates_at,
+                ends,
+                _first_look(lot, ends, instants),
             )
-    if seen:
-        await store.save_lots(tx, seen)
+    if opened:
+        await store.add_lots(tx, list(opened.values()))
+    if changed:
+        await store.save_lots(tx, list(changed.values()))
+
+
+def _instants(shop: Shop, ends: datetime) -> list[datetime]:
+    settings = shop.settings
+    return [at for _, at in lead_instants(ends, reminders=settings.reminders, zone=settings.zone)]
+
+
+def _first_look(lot: LotChange, ends: datetime, instants: Sequence[datetime]) -> datetime:
+    """When to see whether a lot's end is to be announced: at its first lead time, and of what is used up never."""
+    if lot.remaining > 0:
+        for at in instants:
+            if at >= lot.activates_at:
+                return at
+    return ends
 
 
 async def enqueue(tx: Transaction, dues: Sequence[Due], endpoints: dict[str, list[EndpointRow]]) -> None:
+    """Record what is due, and how much of it was new."""
     held = {
         (row.shop, row.endpoint): row.held_until
         for rows in endpoints.values()
@@ -144,5 +218,23 @@ async def enqueue(tx: Transaction, dues: Sequence[Due], endpoints: dict[str, lis
 
 
 def count_silences(silences: Iterable[Silence]) -> None:
+    """Count why nothing was due."""
     for silence, count in Counter(silences).items():
         measures.SILENCES.labels(silence.value).inc(count)
+
+
+@dataclass(frozen=True, slots=True)
+class PassOver:
+    """A gap that the ledger itself cannot fill."""
+
+    gap: Gap
+    told: int
+    """The last one that could be."""
+
+
+async def pass_over(tx: Transaction, commands: Sequence[PassOver]) -> Outcome:
+    """Go on behind a gap: what is missing in it exists nowhere."""
+    for command in commands:
+        gap = command.gap
+        await store.pass_over(tx, gap.account, gap.epoch, told=command.told, seq=gap.before - 1)
+    return Outcome([None] * len(commands))

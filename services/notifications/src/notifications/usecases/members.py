@@ -71,7 +71,7 @@ async def put_preferences(tx: Transaction, commands: Sequence[PutPreferences]) -
 
 async def get_preferences(tx: Transaction, commands: Sequence[OfMember]) -> Outcome:
     """What a member wants; everything, until it was said otherwise."""
-    found = await store.recipients(tx, [(each.shop, each.member) for each in commands])
+    found = await store.preferences(tx, [(each.shop, each.member) for each in commands])
     recipients = [found.get((each.shop, each.member), NOBODY) for each in commands]
     return Outcome([Preferences(each.email_on, each.muted) for each in recipients])
 

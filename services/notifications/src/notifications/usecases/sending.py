@@ -70,7 +70,7 @@ async def claim(tx: Transaction, commands: Sequence[Claim]) -> Outcome:
         return Outcome([work])
     members = {(each.shop, each.member) for each in claimed}
     contacts = await store.contacts(tx, members)
-    recipients = await store.recipients(tx, members)
+    recipients = await store.reachable(tx, members)
     own = {shop: own_words(rows) for shop, rows in (await store.templates(tx, names)).items()}
     work = []
     for each in claimed:

@@ -1,0 +1,62 @@
+"""What this service asks of the ledger over HTTP: entries that it has missed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from chassis.client import Client, Unreachable
+from contracts import Malformed, decode
+from contracts.ledger import PointsChanged
+from notifications.domain import Gap
+
+PAGE: Final = 200
+"""Entries of one call: the most that the ledger gives."""
+
+OK: Final = 200
+
+
+class LedgerUnavailable(Exception):
+    """The ledger gave no answer, or none that can be used. It is asked again."""
+
+
+class LedgerClient:
+    """Calls the ledger; it only reads."""
+
+    def __init__(self, url: str, token_file: Path) -> None:
+        self._client = Client(url, token_file)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def entries(self, gap: Gap, after: int) -> list[PointsChanged]:
+        """The next entries of a gap behind a number, oldest first, as their events would carry them."""
+        path = f"/v1/shops/{quote(gap.shop, safe='')}/members/{quote(gap.member, safe='')}/entries"
+        limit = min(PAGE, gap.before - 1 - after)
+        try:
+            answer = await self._client.call("GET", f"{path}?asset={gap.asset}&after_seq={after}&limit={limit}")
+            if answer.status_code != OK:
+                raise LedgerUnavailable(f"GET {path}: status {answer.status_code}")
+            entries = [_event(gap, line) for line in answer.json()["entries"]]
+        except (Unreachable, Malformed, ValueError, KeyError, TypeError) as error:
+            raise LedgerUnavailable(f"GET {path}: {error!r}") from error
+        return [entry for entry in entries if entry.seq < gap.before]
+
+
+def _event(gap: Gap, line: Mapping[str, Any]) -> PointsChanged:
+    """A line of the statement as the event of the same entry; its own id is not told there and not needed here."""
+    seq = line["seq"]
+    body = {
+        **line,
+        "shop": gap.shop,
+        "member": gap.member,
+        "asset": gap.asset,
+        "account": gap.account,
+        "epoch": gap.epoch,
+        "entry": f"{gap.epoch}-{seq}",
+        "balances": line["after"],
+    }
+    event: PointsChanged = decode(PointsChanged, json.dumps(body).encode())
+    return event
