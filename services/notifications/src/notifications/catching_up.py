@@ -43,26 +43,26 @@ class CatchingUp:
         try:
             return await usecases.tell(tx, commands)
         except EntriesMissing as missing:
-            self._fill_soon(missing.gaps)
+            self._fill_soon(missing)
             raise
 
-    def _fill_soon(self, gaps: Sequence[Gap]) -> None:
+    def _fill_soon(self, missing: EntriesMissing) -> None:
         if self._filling is not None:
             if not self._filling.done():
                 return
             self._filling.result()  # a fault of our own stops the consumer instead of being tried for ever
-        self._filling = asyncio.create_task(self._fill_all(gaps))
+        self._filling = asyncio.create_task(self._fill_all(missing))
 
-    async def _fill_all(self, gaps: Sequence[Gap]) -> None:
+    async def _fill_all(self, missing: EntriesMissing) -> None:
+        await self._tell(missing.before)
         try:
-            for gap in gaps:
+            for gap in missing.gaps:
                 await self._fill(gap)
         except LedgerUnavailable as error:
             measures.UNANSWERED.inc()
             log.warning("ledger_unavailable", error=str(error))
 
     async def _fill(self, gap: Gap) -> None:
-        assert self._database is not None, "start() comes before the first batch"
         missing = gap.before - gap.after - 1
         log.warning("ledger_gap", account=gap.account, epoch=gap.epoch, after=gap.after, entries=missing)
         told = gap.after
@@ -70,8 +70,17 @@ class CatchingUp:
             entries = await self._ledger.entries(gap, told)
             if not entries or entries[0].seq != told + 1:
                 log.error("ledger_gap_unfilled", account=gap.account, epoch=gap.epoch, after=told, before=gap.before)
-                await self._database.execute(usecases.pass_over, [PassOver(gap, told)])
+                await self._connected.execute(usecases.pass_over, [PassOver(gap, told)])
                 break
-            await self._database.execute(usecases.tell, [Tell(entry) for entry in entries])
+            await self._tell([Tell(entry) for entry in entries])
             told = entries[-1].seq
         measures.GAPS.inc(missing)
+
+    async def _tell(self, commands: Sequence[Tell]) -> None:
+        if commands:
+            await self._connected.execute(usecases.tell, commands)
+
+    @property
+    def _connected(self) -> Database:
+        assert self._database is not None, "start() comes before the first batch"
+        return self._database

@@ -218,6 +218,8 @@ class World:
     ledger: Ledger
     _producer: AIOKafkaProducer = None
     _connection: asyncpg.Connection = None
+    _http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    """One for all requests: a client reads its certificates when it is made, which takes longer than the request."""
     _seqs: dict[str, int] = field(default_factory=dict)
 
     async def open(self) -> None:
@@ -227,6 +229,7 @@ class World:
         if self._producer is not None:
             await self._producer.stop()
         await self._connection.close()
+        await self._http.aclose()
 
     @asynccontextmanager
     async def running(self, mode: str = "all", **changes: Any) -> AsyncIterator[Runtime]:
@@ -243,8 +246,7 @@ class World:
 
     async def _answers(self, settings: NotificationsSettings) -> bool:
         try:
-            async with httpx.AsyncClient() as client:
-                return (await client.get(f"http://127.0.0.1:{settings.http_port}/ready")).status_code == 200
+            return (await self._http.get(f"http://127.0.0.1:{settings.http_port}/ready")).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -263,8 +265,8 @@ class World:
         headers = self.tokens.headers(scope, as_shop)
         if key is not None:
             headers["idempotency-key"] = key
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.settings.http_port}") as client:
-            return await client.request(method, f"/v1/shops/{shop}{path}", json=body, headers=headers)
+        url = f"http://127.0.0.1:{self.settings.http_port}/v1/shops/{shop}{path}"
+        return await self._http.request(method, url, json=body, headers=headers)
 
     async def put(self, path: str, body: Any, **more: Any) -> Any:
         """A PUT that must succeed."""
@@ -278,21 +280,24 @@ class World:
         assert response.status_code == 200, response.text
         return response.json()
 
-    async def _send(self, topic: str, value: bytes, key: str, headers: dict[str, bytes]) -> None:
+    async def _send(self, topic: str, value: bytes, key: str, headers: dict[str, bytes]) -> Awaitable[Any]:
         if self._producer is None:
             self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka_bootstrap_servers, acks="all")
             await self._producer.start()
-        await self._producer.send_and_wait(topic, value, key=key.encode(), headers=list(headers.items()))
+        sent: Awaitable[Any] = await self._producer.send(topic, value, key=key.encode(), headers=list(headers.items()))
+        return sent
 
     async def publish(self, *events: Event, headers: dict[str, bytes] | None = None) -> None:
-        """Publish events in order."""
+        """Publish events in order; all are kept when this returns."""
+        sent = []
         for event in events:
             topic = topics.LEDGER if isinstance(event, PointsChanged) else topics.PROGRAMMES
             all_headers = {"ce_type": event.type.encode(), **(headers or {})}
-            await self._send(topic.name, encode(event), event.key, all_headers)
+            sent.append(await self._send(topic.name, encode(event), event.key, all_headers))
+        await asyncio.gather(*sent)
 
     async def publish_raw(self, value: bytes, *, key: str = f"{SHOP}/m-1", kind: str = "points-changed") -> None:
-        await self._send(topics.LEDGER.name, value, key, {"ce_type": kind.encode()})
+        await (await self._send(topics.LEDGER.name, value, key, {"ce_type": kind.encode()}))
 
     def programme(self, shop: str = SHOP, revision: int = 1, **changes: Any) -> ProgrammeChanged:
         """A shop's programme."""

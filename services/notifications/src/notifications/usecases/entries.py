@@ -43,9 +43,11 @@ class EntriesMissing(TimeoutError):
     A time-out, so the chassis takes it for what passes: the transaction is rolled back and the batch comes again.
     """
 
-    def __init__(self, gaps: Sequence[Gap]) -> None:
+    def __init__(self, gaps: Sequence[Gap], before: Sequence[Tell]) -> None:
         super().__init__(f"{len(gaps)} accounts lack entries before the one that came")
         self.gaps = gaps
+        self.before = before
+        """What the same batch has of these accounts in front of their gaps; it is to be told first."""
 
 
 async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
@@ -155,7 +157,8 @@ async def _news_of(tx: Transaction, commands: Sequence[Tell]) -> set[int]:
             case Standing.REPEATED:
                 measures.REPEATS.inc()
     if gaps:
-        raise EntriesMissing(list(gaps.values()))
+        before = [command for command in commands if id(command) in news and command.entry.account in gaps]
+        raise EntriesMissing(list(gaps.values()), before)
     if reached:
         await store.save_places(tx, reached)
     return news

@@ -1,11 +1,9 @@
-"""Once each: an entry against what has been told of its account; and when to try again."""
+"""Once each: an entry against what has been told of its account."""
 
-from datetime import UTC, datetime, timedelta
-
-import pytest
+from datetime import UTC, datetime
 
 from contracts.ledger import Buckets, PointsChanged
-from notifications.domain import BACK_OFF, Entry, Place, Standing, next_attempt, place_of, standing
+from notifications.domain import Entry, Place, Standing, place_of, standing
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -62,22 +60,3 @@ def test_one_before_it_is_a_repeat() -> None:
 def test_a_new_epoch_starts_anew_and_an_old_one_is_over() -> None:
     assert standing(PLACE, entry(3, epoch=2)) is Standing.NEXT
     assert standing(place_of(entry(3, epoch=2)), entry(9, epoch=1)) is Standing.REPEATED
-
-
-def test_pauses_grow_for_days() -> None:
-    at, pauses, since = NOW, [], NOW
-    for attempt in range(1, 100):
-        following = next_attempt(attempts=attempt, since=since, now=at, give_up_after=timedelta(days=5), spread=0)
-        if following is None:
-            break
-        pauses.append(following - at)
-        at = following
-    assert pauses[: len(BACK_OFF)] == list(BACK_OFF)
-    assert pauses == sorted(pauses)
-    assert timedelta(days=4) < at - since <= timedelta(days=5)
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
-def test_pauses_are_spread_by_up_to_a_tenth(spread: float) -> None:
-    at = next_attempt(attempts=5, since=NOW, now=NOW, give_up_after=timedelta(days=1), spread=spread)
-    assert at == NOW + timedelta(minutes=10 + spread)

@@ -1,0 +1,108 @@
+"""Notifications and a real ledger process, over real HTTP and real Kafka: what the topic lost is told all the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from local.child import free_port
+from testkit import wait_until
+from testkit.tokens import Tokens
+
+from .conftest import SHOP
+from .test_announcing import midnight
+
+LEDGER_SECONDS = 30
+"""For a process to start on a machine that is busy with other tests."""
+
+
+@asynccontextmanager
+async def ledger_process(environment: dict[str, str], port: int, log: Path) -> AsyncIterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ledger", "all"],
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        async with httpx.AsyncClient() as http:
+
+            async def ready() -> bool:
+                assert process.poll() is None, log.read_text()
+                try:
+                    return (await http.get(f"http://127.0.0.1:{port}/ready")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await wait_until(ready, timeout_seconds=LEDGER_SECONDS, what="the ledger to be ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+async def real_ledger(
+    service_database: Callable[[str], Awaitable[Any]], topics: str, tokens: Tokens, tmp_path: Path
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A ledger of its own, and a client that may post there."""
+    database, port = await service_database("ledger"), free_port()
+    environment = {
+        "LEDGER_DATABASE_URL": database.url,
+        "LEDGER_KAFKA_BOOTSTRAP_SERVERS": topics,
+        "LEDGER_HTTP_PORT": str(port),
+        "LEDGER_JWKS_FILE": str(tokens.jwks_file),
+        "LEDGER_INSTANCE": "test",
+    }
+    async with (
+        ledger_process(environment, port, tmp_path / "ledger.log"),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=tokens.headers()) as client,
+    ):
+        yield client
+
+
+async def test_what_the_topic_lost_is_told_from_the_ledgers_statement(world: Any, real_ledger: Any) -> None:
+    ledger_url = str(real_ledger.base_url)
+    ends = midnight(61)
+
+    async def award(points: int) -> None:
+        effect = {"kind": "award", "amount": points, "expires_at": ends.isoformat()}
+        posting = {"key": f"a-{points}", "member": "m-1", "order": f"o-{points}", "effect": effect}
+
+        async def taken() -> bool:  # a shop that the ledger does not know yet is a 404
+            answer = await real_ledger.post(f"/v1/shops/{SHOP}/postings", json={"postings": [posting]})
+            return bool(answer.status_code == 200)
+
+        await wait_until(taken, timeout_seconds=LEDGER_SECONDS, what=f"{points} points to be awarded")
+
+    async with world.running(ledger_url=ledger_url):
+        await world.open_shop("m-1")
+        await award(1)
+        await wait_until(lambda: len(world.mail.mails) == 1)
+        await world.consumed(1)
+    for points in (2, 3, 4):
+        await award(points)
+    # The next two records are lost to this reader, as by a topic that was cut short.
+    database = world.database()
+    async with database.begin() as tx:
+        await tx.driver.execute("UPDATE consumer_offset SET next = 3 WHERE consumer = 'ledger' AND next = 1")
+    await database.close()
+    async with world.running(ledger_url=ledger_url):
+        await wait_until(lambda: len(world.mail.mails) == 4, timeout_seconds=LEDGER_SECONDS, what="all four mails")
+    assert world.mail.subjects() == [f"You earned {points} points" for points in (1, 2, 3, 4)]
+    texts = [mail.get_body(("plain",)).get_content() for mail in world.mail.mails]
+    for points, text in enumerate(texts, start=1):
+        assert f"with order o-{points}" in text
+        assert f"Your balance with corner: {sum(range(points + 1))} points." in text
+    look_at = midnight(30) + timedelta(hours=9)
+    assert await world.query("SELECT lot, remaining, expires_at, look_at FROM lot ORDER BY lot") == [
+        (str(points), points, ends, look_at) for points in (1, 2, 3, 4)
+    ]
