@@ -68,12 +68,15 @@ class CatchingUp:
         told = gap.after
         while told < gap.before - 1:
             entries = await self._ledger.entries(gap, told)
-            if not entries or entries[0].seq != told + 1:
-                log.error("ledger_gap_unfilled", account=gap.account, epoch=gap.epoch, after=told, before=gap.before)
-                await self._connected.execute(usecases.pass_over, [PassOver(gap, told)])
-                break
-            await self._tell([Tell(entry) for entry in entries])
-            told = entries[-1].seq
+            following = [entry for place, entry in enumerate(entries, start=told + 1) if entry.seq == place]
+            if following:
+                await self._tell([Tell(entry) for entry in following])
+                told = following[-1].seq
+            else:
+                last = entries[0].seq - 1 if entries else gap.before - 1
+                log.error("ledger_gap_unfilled", account=gap.account, epoch=gap.epoch, after=told, last=last)
+                await self._connected.execute(usecases.pass_over, [PassOver(gap, told, last)])
+                told = last
         measures.GAPS.inc(missing)
 
     async def _tell(self, commands: Sequence[Tell]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import structlog
+
 from chassis.client import Client, Unreachable
 from contracts import Malformed, decode
 from contracts.ledger import PointsChanged
@@ -15,6 +17,8 @@ PAGE: Final = 200
 """Entries of one call: the most that the ledger gives."""
 
 OK: Final = 200
+
+log = structlog.get_logger()
 
 
 class LedgerUnavailable(Exception):
@@ -32,22 +36,24 @@ class LedgerClient:
         await self._client.close()
 
     async def entries(self, gap: Gap, after: int) -> list[PointsChanged]:
-        """The next entries of a gap behind a number, oldest first, as their events would carry them."""
+        """The next entries of a gap behind a number, oldest first, as their events would carry them.
+
+        One that no event could carry is left out: as an event it would be a dead letter, and the stream goes on.
+        """
         path = f"/v1/shops/{quote(gap.shop, safe='')}/members/{quote(gap.member, safe='')}/entries"
         limit = min(PAGE, gap.before - 1 - after)
         try:
             answer = await self._client.call("GET", f"{path}?asset={gap.asset}&after_seq={after}&limit={limit}")
             if answer.status_code != OK:
                 raise LedgerUnavailable(f"GET {path}: status {answer.status_code}")
-            entries = [_event(gap, line) for line in answer.json()["entries"]]
-        except (Unreachable, Malformed, ValueError, KeyError, TypeError) as error:
+            lines = answer.json()["entries"]
+        except (Unreachable, ValueError, KeyError, TypeError) as error:
             raise LedgerUnavailable(f"GET {path}: {error!r}") from error
-        return [entry for entry in entries if entry.seq < gap.before]
+        return [entry for line in lines if (entry := _event(gap, line)) is not None and entry.seq < gap.before]
 
 
-def _event(gap: Gap, line: Mapping[str, Any]) -> PointsChanged:
+def _event(gap: Gap, line: Mapping[str, Any]) -> PointsChanged | None:
     """A line of the statement as the event of the same entry; its own id is not told there and not needed here."""
-    seq = line["seq"]
     body = {
         **line,
         "shop": gap.shop,
@@ -55,8 +61,12 @@ def _event(gap: Gap, line: Mapping[str, Any]) -> PointsChanged:
         "asset": gap.asset,
         "account": gap.account,
         "epoch": gap.epoch,
-        "entry": f"{gap.epoch}-{seq}",
-        "balances": line["after"],
+        "entry": f"{gap.epoch}-{line.get('seq')}",
+        "balances": line.get("after"),
     }
-    event: PointsChanged = decode(PointsChanged, json.dumps(body).encode())
+    try:
+        event: PointsChanged = decode(PointsChanged, json.dumps(body).encode())
+    except Malformed as malformed:
+        log.warning("ledger_entry_malformed", account=gap.account, seq=line.get("seq"), reason=malformed.reason)
+        return None
     return event

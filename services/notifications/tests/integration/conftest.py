@@ -165,6 +165,8 @@ class Ledger:
     entries: list[PointsChanged] = field(default_factory=list)
     asked: list[tuple[str, int]] = field(default_factory=list)
     """Member and number behind which entries were asked for."""
+    odd: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """By number: what the ledger says of an entry instead."""
     status: int = 200
     _server: ThreadingHTTPServer | None = None
 
@@ -197,7 +199,8 @@ class Ledger:
         for entry in sorted(self.entries, key=lambda each: each.seq):
             if (entry.shop, entry.member, entry.asset) == (shop, member, query["asset"]):
                 line = entry.model_dump(mode="json", exclude={"shop", "member", "asset", "account", "epoch", "entry"})
-                lines.append({**line, "type": "entry", "memo": None, "before": {}, "after": line.pop("balances")})
+                line |= {"type": "entry", "memo": None, "before": {}, "after": line.pop("balances")}
+                lines.append(line | self.odd.get(entry.seq, {}))
         return [line for line in lines if line["seq"] > int(query["after_seq"])][: int(query["limit"])]
 
     def stop(self) -> None:

@@ -119,6 +119,15 @@ async def test_what_the_ledger_does_not_have_either_holds_nothing_up(desk: Any) 
     assert await desk.query("SELECT seq, hash FROM account") == [(5, "1-5")]
 
 
+async def test_an_entry_that_nobody_could_read_holds_nothing_up(desk: Any) -> None:
+    async with catching_up(desk) as batch:
+        ours = desk.ledger.entries = [desk.entry("m-1", change=n) for n in range(1, 7)]
+        desk.ledger.odd = {3: {"changes": "many"}, 4: {"after": None}}
+        await batch(ours[0], ours[5])
+    assert await changes(desk) == [1, 2, 5, 6]
+    assert await desk.query("SELECT seq, hash FROM account") == [(6, "1-6")]
+
+
 async def test_a_first_sight_of_an_account_or_of_its_epoch_may_have_any_number(desk: Any) -> None:
     async with desk.running("api"):
         await desk.open_shop_directly("m-1")

@@ -228,16 +228,17 @@ def count_silences(silences: Iterable[Silence]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PassOver:
-    """A gap that the ledger itself cannot fill."""
+    """Entries in a gap that the ledger does not give either."""
 
     gap: Gap
     told: int
-    """The last one that could be."""
+    """The last one before them."""
+    last: int
 
 
 async def pass_over(tx: Transaction, commands: Sequence[PassOver]) -> Outcome:
-    """Go on behind a gap: what is missing in it exists nowhere."""
+    """Go on behind entries that are not to be had."""
     for command in commands:
         gap = command.gap
-        await store.pass_over(tx, gap.account, gap.epoch, told=command.told, seq=gap.before - 1)
+        await store.pass_over(tx, gap.account, gap.epoch, told=command.told, seq=command.last)
     return Outcome([None] * len(commands))
