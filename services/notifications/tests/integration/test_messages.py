@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contracts.ledger import Buckets
-from notifications import usecases
+from notifications import measures, usecases
 from notifications.consumers import tell
 from testkit import wait_until
 
@@ -97,6 +97,28 @@ async def test_entries_of_a_shop_that_is_not_known_yet_wait_and_are_told_in_orde
         await world.publish(world.programme())
         await wait_until(lambda: len(world.mail.mails) == 3)
     assert world.mail.subjects() == [f"You earned {n} points" for n in (1, 2, 3)]
+
+
+async def test_repeats_and_a_fork_beside_news_in_one_batch_are_told_apart(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1", "m-2")
+    ours = [desk.entry("m-1", change=n) for n in range(1, 6)]
+    theirs = [desk.entry("m-2", change=n) for n in range(1, 4)]
+    await desk.tell(*ours[:2], *theirs[:2])
+    forks, repeats = measures.FORKS._value.get(), measures.REPEATS._value.get()
+    forged = theirs[1].model_copy(update={"hash": "forged"})
+    await desk.tell(ours[1], theirs[2], ours[2], forged, ours[2], ours[3], ours[0], ours[4])
+    assert measures.FORKS._value.get() - forks == 0  # its number is behind the last one told by then
+    assert measures.REPEATS._value.get() - repeats == 4
+    await desk.tell(ours[4].model_copy(update={"hash": "forged"}))
+    assert measures.FORKS._value.get() - forks == 1
+    told = "SELECT (facts->>'change')::int FROM delivery JOIN message USING (message) WHERE member = $1 ORDER BY number"
+    assert await desk.query(told, "m-1") == [1, 2, 3, 4, 5]
+    assert await desk.query(told, "m-2") == [1, 2, 3]
+    assert await desk.query("SELECT member, seq, hash FROM account ORDER BY member") == [
+        ("m-1", 5, "1-5"),
+        ("m-2", 3, "1-3"),
+    ]
 
 
 async def test_a_malformed_event_is_a_dead_letter_and_the_stream_goes_on(world: Any) -> None:
