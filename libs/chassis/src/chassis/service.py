@@ -45,7 +45,7 @@ HOUSEKEEPING_SECONDS = 15.0
 
 EXPIRED_LETTERS_PER_RUN = 1_000
 
-GARBAGE_EVERY_SECONDS = 1.0
+GARBAGE_EVERY_SECONDS = 5.0
 """How often cycles are looked for. A batch holds some 100,000 objects that end by themselves when it does; a collector
 that runs by their number walks them again and again, and took a quarter of the processor."""
 

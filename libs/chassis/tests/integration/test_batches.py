@@ -58,6 +58,28 @@ async def test_records_below_the_position_and_of_partitions_without_one_are_drop
     await database.close()
 
 
+async def test_a_partition_that_is_given_back_amid_a_batch_is_applied_once(offline: Probe) -> None:
+    database = Database(offline.settings)
+    await _standing_at(database, 5)
+    worker = Worker("probe", _consumer(), database, offline.settings)
+    worker._applier.next[PARTITION] = 5
+
+    class Kafka:
+        """Gives the same records again from the position that was read anew, as after a rebalance between two polls."""
+
+        polls = [(5, 6), (5, 6, 7)]
+
+        async def getmany(self, **_: Any) -> dict[TopicPartition, list[Any]]:
+            offsets = self.polls.pop(0)
+            return {TopicPartition(*PARTITION): [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]}
+
+    fetched = await worker._gathered(Kafka(), asyncio.Event())  # type: ignore[arg-type]
+    await worker._apply(None, fetched, asyncio.Event())  # type: ignore[arg-type]
+    assert await offline.effects() == ["corner/a-5", "corner/a-6", "corner/a-7"]
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 8)]
+    await database.close()
+
+
 async def test_a_shop_that_became_known_meanwhile_is_seen_under_the_lock_and_nothing_waits(offline: Probe) -> None:
     database, looks = Database(offline.settings), 0
 
