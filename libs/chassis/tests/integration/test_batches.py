@@ -67,7 +67,8 @@ async def test_a_partition_that_is_given_back_amid_a_batch_is_applied_once(offli
     class Kafka:
         """Gives the same records again from the position that was read anew, as after a rebalance between two polls."""
 
-        polls = [(5, 6), (5, 6, 7)]
+        def __init__(self) -> None:
+            self.polls = [(5, 6), (5, 6, 7)]
 
         async def getmany(self, **_: Any) -> dict[TopicPartition, list[Any]]:
             offsets = self.polls.pop(0)
