@@ -41,7 +41,7 @@ METADATA_MAX_AGE_MS = 10_000
 MAX_POLL_INTERVAL_MS = 600_000
 """An outage of the database that is shorter than this moves no partitions between members of the group."""
 
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.01
 """A batch that is not full waits so long for more: a transaction costs the same for one message as for a hundred, and
 what a relay sends at once arrives in several parts."""
 
