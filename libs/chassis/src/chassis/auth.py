@@ -1,9 +1,11 @@
 """Who calls: bearer tokens (JWT, EdDSA) checked against the issuer's public keys, with scopes and one shop."""
 
+import contextlib
 import json
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,8 +26,8 @@ ANY_SHOP = "*"
 CACHED_TOKENS = 10_000
 """Verified tokens that are remembered; a signature check costs more than a balance read."""
 
-CACHE_SECONDS = 60.0
-"""For how long at most; so long after it was withdrawn a key is gone, plus the age of the keys that were read."""
+KEYS_SECONDS = 60.0
+"""How old the issuer's keys may be; so long after it was withdrawn a key lets nobody in any more."""
 
 CLOCK_SKEW_SECONDS = 10
 """By how much the issuer's clock may be ahead."""
@@ -51,29 +53,45 @@ class Caller:
 
 
 class Verifier:
-    """Checks tokens against a JWKS file, and remembers those that were good."""
+    """Checks tokens against a JWKS file, and remembers those that were good until they expire or the keys change."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._path: Path = settings.jwks_file
         self._issuer = settings.token_issuer
         self._audience = settings.token_audience
+        self._document = b""
         self._keys = KeySet([])
-        self._read_at = 0.0
-        self._cache: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._read_at = -KEYS_SECONDS
+        self._good: OrderedDict[bytes, Caller] = OrderedDict()
+        """By the token's bytes, the least recently seen first."""
 
-    def verify(self, token: str) -> Caller:
+    def verify(self, token: bytes) -> Caller:
         """The caller, or a 401 that does not tell more than it must."""
+        if time.monotonic() - self._read_at > KEYS_SECONDS:
+            self._read_keys()
         now = time.time()
-        cached = self._cache.get(token)
-        if cached is not None and now < cached[0]:
-            return cached[1]
-        caller = self._checked(token, now)
-        self._cache[token] = (min(now + CACHE_SECONDS, caller.expires_at), caller)
-        if len(self._cache) > CACHED_TOKENS:
-            self._cache.popitem(last=False)
+        caller = self._good.get(token)
+        if caller is not None and now < caller.expires_at:
+            self._good.move_to_end(token)
+            return caller
+        caller = self._good[token] = self._checked(token, now)
+        if len(self._good) > CACHED_TOKENS:
+            self._good.popitem(last=False)
         return caller
 
-    def _checked(self, token: str, now: float) -> Caller:
+    def _read_keys(self) -> None:
+        """Whatever was good by other keys is looked at again."""
+        document = self._path.read_bytes()
+        if document != self._document:
+            try:
+                self._keys = KeySet.import_key_set(json.loads(document))
+            except (JoseError, ValueError) as error:
+                raise OSError(f"{self._path} is not a JWKS document") from error  # ours to mend, not the caller's
+            self._document = document
+            self._good.clear()
+        self._read_at = time.monotonic()
+
+    def _checked(self, token: bytes, now: float) -> Caller:
         claims = self._claims(token)
         try:
             caller = Caller(
@@ -95,23 +113,15 @@ class Verifier:
             raise unauthorized("the token is expired or not for this service")
         return caller
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        for fresh in (False, True):
-            try:
-                return dict(jwt.decode(token, self._key_set(fresh), algorithms=["EdDSA", "Ed25519"]).claims)
-            except (JoseError, ValueError):
-                if fresh:
-                    break
-        raise unauthorized("the token's signature could not be verified")
-
-    def _key_set(self, fresh: bool) -> KeySet:
-        """The issuer's keys; read again when they are old, so that a withdrawn key goes, and at most once a second when
-        a token does not fit those that we know, so that a new one comes."""
-        age_seconds = time.monotonic() - self._read_at
-        if not self._keys.keys or age_seconds > CACHE_SECONDS or (fresh and age_seconds > 1):
-            self._keys = KeySet.import_key_set(json.loads(self._path.read_text()))
-            self._read_at = time.monotonic()
-        return self._keys
+    def _claims(self, token: bytes) -> dict[str, Any]:
+        """What the token says. One that does not fit the keys has them read again, so that a new one comes at once, but
+        at most once a second."""
+        while True:
+            with contextlib.suppress(JoseError, ValueError):
+                return dict(jwt.decode(token, self._keys, algorithms=["EdDSA", "Ed25519"]).claims)
+            if time.monotonic() - self._read_at < 1:
+                raise unauthorized("the token's signature could not be verified")
+            self._read_keys()
 
 
 def _text(claim: Any) -> str:
@@ -127,14 +137,19 @@ def unauthorized(detail: str) -> Problem:
 
 def authenticate(request: Request, *scopes: str) -> Caller:
     """The caller of a request, who has all of these scopes and may speak for the path's shop."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    authorization = request.headers.get("authorization", "").encode("latin-1")
+    return caller_of(request.app.state.verifier, authorization, scopes, request.path_params.get("shop"))
+
+
+def caller_of(verifier: Verifier, authorization: bytes, scopes: Sequence[str], shop: str | None) -> Caller:
+    """The same from the header's bytes and the path's shop."""
+    scheme, _, token = authorization.partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
         raise unauthorized("a bearer token is needed")
-    caller: Caller = request.app.state.verifier.verify(token.strip())
+    caller = verifier.verify(token.strip())
     missing = [scope for scope in scopes if scope not in caller.scopes]
     if missing:
         raise Problem(403, "scope_missing", f"the token lacks scope {' '.join(missing)}", scopes=missing)
-    shop = request.path_params.get("shop")
     if shop is not None:
         possible = _SHOP.fullmatch(shop) or (shop == ANY_SHOP and OPERATIONS in scopes)
         if not possible or caller.shop not in (shop, ANY_SHOP):

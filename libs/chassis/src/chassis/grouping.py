@@ -1,38 +1,38 @@
-"""Group commit: concurrent single calls share a transaction.
+"""Grouping: concurrent single calls share a transaction, or a read.
 
-While one transaction is in flight, calls collect; then all that wait go together. The transaction runs in a task of its
-own, never in a request's: a caller that goes away takes nobody with it.
+While one group is in flight, calls collect; then all that wait go together, so a read never joins a query that began
+before it was asked for. The group runs in a task of its own, never in a request's: a caller that goes away takes nobody
+with it.
 """
 
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from chassis.database import Database, UseCase, is_bad_data, is_transient
+from chassis.database import is_bad_data, is_transient
 from chassis.outcome import answer_or_raise
 from chassis.problems import Overloaded
 
 GROUP_SIZE = 512
-"""Commands of one transaction at most; at a thousand a second no group comes near it."""
+"""Commands of one group at most; at a thousand a second none comes near it."""
 
 QUEUE_SIZE = 4_096
 """Commands that may wait; beyond it callers are told to come back."""
 
 
 class Group:
-    """Runs one use case for many concurrent callers."""
+    """Does for many concurrent callers at once what each of them asks for alone."""
 
-    def __init__(self, database: Database, usecase: UseCase, lane_key: Callable[[Any], str] | None = None) -> None:
-        self._database = database
-        self._usecase = usecase
-        self._lane_key = lane_key
+    def __init__(self, together: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]) -> None:
+        """`together` gives an answer for each command, in order; an exception among them is its caller's alone."""
+        self._together = together
         self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, command: Any) -> Any:
-        """The command's answer, once its transaction has committed; raises its refusal."""
+        """The command's answer, once its group is done; raises its refusal."""
         if len(self._waiting) >= QUEUE_SIZE:
             raise Overloaded
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -45,19 +45,18 @@ class Group:
     async def _run(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(GROUP_SIZE, len(self._waiting)))]
-            await self._commit(group)
+            await self._answer(group)
 
-    async def _commit(self, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
-        """One transaction for the group; one that a member breaks is halved until the member stands alone."""
+    async def _answer(self, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
+        """All of the group at once; one that a member breaks is halved until the member stands alone."""
         try:
-            commands = [command for command, _ in group]
-            answers = await self._database.execute(self._usecase, commands, lane_key=self._lane_key)
+            answers = await self._together([command for command, _ in group])
             answered = list(zip(group, answers, strict=True))
         except Exception as error:  # noqa: BLE001  # it is raised to the callers, who wait for nothing else
             if len(group) > 1 and (is_bad_data(error) or not is_transient(error)):
                 middle = len(group) // 2
-                await self._commit(group[:middle])
-                await self._commit(group[middle:])
+                await self._answer(group[:middle])
+                await self._answer(group[middle:])
                 return
             for _, future in group:
                 if not future.done():

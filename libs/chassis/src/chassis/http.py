@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -11,18 +12,18 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from chassis import openapi, operations, problems
-from chassis.auth import Verifier
+from chassis import openapi, operations
+from chassis.auth import Verifier, caller_of
 from chassis.database import is_transient
+from chassis.hot import HotRouter, HotTable
 from chassis.ids import new_id
-from chassis.problems import problem_response
-from chassis.settings import ServiceSettings
+from chassis.problems import Overloaded, Problems, answer_to, problem_response
 from chassis.telemetry import IN_FLIGHT, REQUESTS, span
 
 if TYPE_CHECKING:
-    from chassis.service import Runtime
+    from chassis.service import Runtime, Service
 
 UNLIMITED_PATHS = ("/health", "/ready", "/metrics")
 """Answered whatever the load: whoever asks them decides whether we live."""
@@ -36,7 +37,7 @@ _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 def create_app(runtime: "Runtime") -> FastAPI:
     """The service's ASGI application."""
     service = runtime.service
-    app = FastAPI(
+    app = _App(
         title=service.title,
         description=service.description,
         version="1",
@@ -53,9 +54,8 @@ def create_app(runtime: "Runtime") -> FastAPI:
     for router in service.routes:
         app.include_router(router)
     app.include_router(_probes())
-    problems.install(app, service.problems)
-    app.add_middleware(Edge, settings=service.settings)
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
+    app.edge = Edge(app, service, verifier=app.state.verifier)
+    app.openapi = lambda: openapi.document(app, service.routes)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 
 
@@ -83,26 +83,49 @@ def _probes() -> APIRouter:
     return router
 
 
-class Edge:
-    """Around every request: an id, bounds on its body and on how many there are, a span, a metric, an answer."""
+class _App(FastAPI):
+    """The framework, with the edge before all of its layers."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    edge: "Edge"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Every request meets the edge first; most go on to the framework."""
+        await self.edge(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's own way."""
+        await super().__call__(scope, receive, send)
+
+
+class Edge:
+    """Around every request: an id, bounds on its body and on how many there are, a span, a metric, an answer.
+
+    Hot routes are answered here; the framework answers all others.
+    """
+
+    def __init__(self, app: "_App", service: "Service", *, verifier: Verifier) -> None:
         self._app = app
-        self._most_at_once = settings.http_in_flight
-        self._most_body_bytes = settings.http_body_bytes
+        self._verifier = verifier
+        self._problems = Problems(service.problems)
+        self._problems.install(app)
+        self._hot = HotTable(
+            route for router in service.routes if isinstance(router, HotRouter) for route in router.hot_routes
+        )
+        self._most_at_once = service.settings.http_in_flight
+        self._most_body_bytes = service.settings.http_body_bytes
         self._in_flight = 0
+        IN_FLIGHT.set_function(lambda: self._in_flight)
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http" or scope["path"] in UNLIMITED_PATHS:
-            await self._app(scope, receive, send)
+            await self._app.framework(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = dict(reversed(scope["headers"]))  # of one that is given twice the first counts, as in the framework
         exchange = _Exchange(receive, send, _request_id(headers), self._most_body_bytes)
         started = time.perf_counter()
         self._in_flight += 1
-        IN_FLIGHT.set(self._in_flight)
         try:
             refusal = self._refusal(headers)
             if refusal is not None:
@@ -111,33 +134,55 @@ class Edge:
                 await self._inside(scope, headers, exchange)
         finally:
             self._in_flight -= 1
-            IN_FLIGHT.set(self._in_flight)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
-            REQUESTS.labels(method, route, str(exchange.status)).observe(time.perf_counter() - started)
+            _timed(method, route, exchange.status).observe(time.perf_counter() - started)
 
     async def _inside(self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange") -> None:
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
-        traceparent = headers.get(b"traceparent", b"").decode("latin-1") or None
+        traceparent = headers.get(b"traceparent")
         try:
-            with span(f"{scope['method']} {scope['path']}", traceparent, SpanKind.SERVER):
-                await self._app(scope, exchange.receive, exchange.send)
+            if traceparent is None:
+                await self._answer(scope, headers, exchange)
+                return
+            with span(f"{scope['method']} {scope['path']}", traceparent.decode("latin-1"), SpanKind.SERVER):
+                await self._answer(scope, headers, exchange)
         except Exception as error:  # noqa: BLE001  # the caller gets an answer, whatever it was
-            if is_transient(error):
+            refusal = self._problems.refusal_of(error)
+            if exchange.too_large:
+                refusal = _too_large(self._most_body_bytes)
+            elif is_transient(error):
                 self._log.warning("request_failed", path=scope["path"], error=repr(error))
-            elif not exchange.too_large:
+            elif refusal is None:
                 self._log.exception("request_failed", path=scope["path"])
             if not exchange.begun:
-                too_large = _too_large(self._most_body_bytes) if exchange.too_large else None
-                await exchange.answer(scope, too_large or problems.answer_to(error))
+                await exchange.answer(scope, refusal or answer_to(error))
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange") -> None:
+        found = self._hot.find(scope["method"], scope["path"])
+        if found is None:
+            await self._app.framework(scope, exchange.receive, exchange.send)
+            return
+        route, names = found
+        scope["app"], scope["route"], scope["path_params"] = self._app, route, names
+        authorization = headers.get(b"authorization", b"")
+        scope["caller"] = caller_of(self._verifier, authorization, route.scopes, names.get("shop"))
+        answer = await route.handler(Request(scope, exchange.receive))
+        await answer(scope, exchange.receive, exchange.send)
 
     def _refusal(self, headers: dict[bytes, bytes]) -> Response | None:
         if self._in_flight > self._most_at_once:
-            return problems.answer_to(problems.Overloaded())
+            return answer_to(Overloaded())
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > self._most_body_bytes):
             return _too_large(self._most_body_bytes)
         return None
+
+
+@lru_cache(maxsize=4_096)
+def _timed(method: str, route: str, status: int) -> Any:
+    """The metric of such requests; finding it costs as much as adding to it. Routes, methods and statuses are few."""
+    return REQUESTS.labels(method, route, str(status))
 
 
 class _Exchange:

@@ -78,45 +78,50 @@ def answer_to(error: BaseException) -> Response:
     return problem_response(500, "internal_error", "a fault of ours; it has been recorded")
 
 
-def install(app: FastAPI, problems: Mapping[type[Exception], int]) -> None:
-    """Answer every exception with a problem. `problems` gives the statuses of a service's domain errors."""
+class Problems:
+    """What every exception is to a caller. `statuses` are those of a service's domain errors."""
 
-    async def domain(_: Request, error: Exception) -> Response:
-        status = next(problems[kind] for kind in type(error).__mro__ if kind in problems)
+    def __init__(self, statuses: Mapping[type[Exception], int]) -> None:
+        self._statuses = statuses
+
+    def install(self, app: FastAPI) -> None:
+        """Have the framework answer with problems too."""
+
+        async def answered(_: Request, error: Exception) -> Response:
+            return self.refusal_of(error) or answer_to(error)
+
+        for kind in (*self._statuses, Problem, RequestValidationError, HTTPException, Overloaded, Exception):
+            app.add_exception_handler(kind, answered)
+
+    def refusal_of(self, error: Exception) -> Response | None:
+        """The answer to an exception that is meant for the caller; None for a fault, which should be logged."""
+        if isinstance(error, Problem):
+            return problem_response(error.status, error.code, error.detail, error.facts, error.headers)
+        if isinstance(error, RequestValidationError):
+            return _invalid(error)
+        if isinstance(error, HTTPException):
+            code = _CODES.get(error.status_code, "http_error")
+            return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
+        if isinstance(error, Overloaded):
+            return answer_to(error)
+        status = next((self._statuses[kind] for kind in type(error).__mro__ if kind in self._statuses), None)
+        if status is None:
+            return None
         code = getattr(error, "code", _snake_case(type(error).__name__))
         facts = {name: value for name, value in facts_of(error).items() if name not in ("code", "detail")}
         return problem_response(status, code, str(error) or _snake_case(type(error).__name__), facts)
 
-    async def own(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return problem_response(error.status, error.code, error.detail, error.facts, error.headers)
 
-    async def invalid(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        faults = [
-            {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])}
-            for fault in error.errors()
-        ]
-        if any(fault["type"] == "json_invalid" for fault in error.errors()):
-            return problem_response(400, "malformed_json", "the body is not JSON")
-        return problem_response(
-            422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
-        )
-
-    async def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = _CODES.get(error.status_code, "http_error")
-        return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
-
-    async def unexpected(_: Request, error: Exception) -> Response:
-        return answer_to(error)
-
-    for kind in problems:
-        app.add_exception_handler(kind, domain)
-    app.add_exception_handler(Problem, own)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Overloaded, unexpected)
+def _invalid(error: RequestValidationError) -> Response:
+    """What is wrong with the request, and where."""
+    faults = [
+        {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in error.errors()
+    ]
+    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+        return problem_response(400, "malformed_json", "the body is not JSON")
+    return problem_response(
+        422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
+    )
 
 
 def _retry_after() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -35,7 +36,7 @@ class Notes:
 
 async def test_calls_that_wait_while_one_is_in_flight_share_a_transaction(offline: Probe) -> None:
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     async with database.begin() as tx:
         await tx.driver.execute("SELECT pg_advisory_xact_lock($1)", HELD)
         first = asyncio.create_task(group.submit("first"))
@@ -54,7 +55,7 @@ async def test_a_member_that_breaks_the_group_is_bisected_out_and_alone_gets_its
     offline: Probe, fault: str
 ) -> None:
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     commands = [f"n-{number}" for number in range(15)]
     commands.insert(11, fault)
     answers = await asyncio.gather(*(group.submit(command) for command in commands), return_exceptions=True)
@@ -67,7 +68,7 @@ async def test_a_member_that_breaks_the_group_is_bisected_out_and_alone_gets_its
 
 async def test_a_refusal_is_its_callers_alone(offline: Probe) -> None:
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     answers = await asyncio.gather(*(group.submit(c) for c in ("a", "refused", "b")), return_exceptions=True)
     assert [answers[0], answers[2]] == ["a!", "b!"]
     assert isinstance(answers[1], Problem)
@@ -77,7 +78,7 @@ async def test_a_refusal_is_its_callers_alone(offline: Probe) -> None:
 
 async def test_a_caller_that_goes_away_hurts_nobody(offline: Probe) -> None:
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     async with database.begin() as tx:
         await tx.driver.execute("SELECT pg_advisory_xact_lock($1)", HELD)
         first = asyncio.create_task(group.submit("first"))
@@ -93,7 +94,7 @@ async def test_a_caller_that_goes_away_hurts_nobody(offline: Probe) -> None:
 
 async def test_an_answer_too_few_is_a_fault_and_leaves_nobody_waiting(offline: Probe) -> None:
     database = Database(offline.settings)
-    group = Group(database, Notes().write)
+    group = Group(partial(database.execute, Notes().write))
     with pytest.raises(ValueError, match="zip"):
         await asyncio.wait_for(group.submit("forgetful"), 10)
     assert await asyncio.wait_for(group.submit("a"), 10) == "a!"
@@ -105,7 +106,7 @@ async def test_more_callers_than_can_wait_are_told_to_come_back(
 ) -> None:
     monkeypatch.setattr(grouping, "QUEUE_SIZE", 3)
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     async with database.begin() as tx:
         await tx.driver.execute("SELECT pg_advisory_xact_lock($1)", HELD)
         first = asyncio.create_task(group.submit("first"))
@@ -120,7 +121,7 @@ async def test_more_callers_than_can_wait_are_told_to_come_back(
 
 async def test_a_key_that_is_always_taken_is_told_soon_and_not_tried_for_ever(offline: Probe) -> None:
     notes, database = Notes(), Database(offline.settings)
-    group = Group(database, notes.write)
+    group = Group(partial(database.execute, notes.write))
     assert await group.submit("a") == "a!"
     answers = await asyncio.gather(*(group.submit(c) for c in ("b", "a", "c")), return_exceptions=True)
     assert [answers[0], answers[2]] == ["b!", "c!"]

@@ -233,7 +233,7 @@ class Statement(Answered):
 
 
 class CheckedLedger(Answered):
-    """What must hold of a shop's books, computed now."""
+    """What must hold of a shop's books, computed now; of the accounts of this page where it counts accounts."""
 
     sum_of_accounts: int = Field(description="All members' buckets and all system accounts together; always 0.")
     system: dict[str, int] = Field(description="System accounts of the asset points.")
@@ -246,3 +246,4 @@ class CheckedLedger(Answered):
     parked: int
     oldest_parked_at: datetime | None
     mismatched_members: list[str] = Field(description="The first few concerned.")
+    next: str | None = Field(description="Give as `after` for the next page; null when all accounts were looked at.")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ledger.api import _hold_answer
+from ledger.api.holds import _hold_answer
 from ledger.domain import HoldId
 from ledger.usecases import Settled
 

@@ -1,8 +1,12 @@
 """What must hold of the books, looked at from the outside: sums, replay, numbers, chains."""
 
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -32,13 +36,15 @@ class Findings:
     """The first few concerned."""
     last: tuple[str, str, str] | None = None
     """Shop, member and asset of the last account looked at; None when there are no more."""
+    links: int = 0
+    """Entries of that account's chain that were followed when there was no time for more; 0 when it is done."""
 
     def add(self, other: "Findings") -> None:
         """Count these as well."""
         for name in ("accounts", "entries", "replay_mismatches", "seq_gaps", "book_mismatches", "chain_breaks"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.members = [*self.members, *other.members][:NAMED_MEMBERS]
-        self.last = other.last
+        self.last, self.links = other.last, other.links
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,18 @@ class Parking:
     oldest_at: datetime | None
 
 
+_SUM: Final = "SELECT COALESCE(sum(available + pending + held + debt), 0)::bigint FROM account"
+_SYSTEM: Final = "SELECT name, sum(amount)::bigint AS amount FROM system_sum {} GROUP BY name"
+
+
 async def sums(driver: asyncpg.Connection, shop: str | None) -> tuple[int, dict[str, int]]:
     """The sum over members' and system accounts, in one moment: always zero; and the system's own, by name."""
+    # Two texts, so that no plan made for all shops is used for one of them.
+    which, parameters = ("", []) if shop is None else ("WHERE shop = $1", [shop])
     row = await driver.fetchrow(
-        "SELECT (SELECT COALESCE(sum(available + pending + held + debt), 0) FROM account WHERE $1::text IS NULL OR"
-        " shop = $1)"
-        "::bigint AS members, (SELECT json_object_agg(name, amount)::text FROM (SELECT name, sum(amount)::bigint AS"
-        " amount"
-        " FROM system_sum WHERE $1::text IS NULL OR shop = $1 GROUP BY name) AS s) AS system",
-        shop,
+        f"SELECT ({_SUM} {which}) AS members,"  # noqa: S608
+        f" (SELECT json_object_agg(name, amount)::text FROM ({_SYSTEM.format(which)}) AS s) AS system",
+        *parameters,
     )
     system: dict[str, int] = rows.decode_json(row["system"]) if row["system"] else {}
     return row["members"] + sum(system.values()), system
@@ -71,14 +80,21 @@ async def parking(driver: asyncpg.Connection, shop: str | None) -> Parking:
     return Parking(*row)
 
 
+_NEXT_OF_ALL: Final = (
+    "SELECT shop, member, asset, id, seq FROM account WHERE (shop, member, asset) > ($1, $2, $3)"
+    " ORDER BY shop, member, asset LIMIT $4"
+)
+_NEXT_OF_SHOP: Final = (
+    "SELECT shop, member, asset, id, seq FROM account WHERE shop = $1 AND (member, asset) > ($2, $3)"
+    " ORDER BY member, asset LIMIT $4"
+)
+
 _REPLAYED: Final = (
-    "WITH chosen AS (SELECT * FROM account AS a WHERE ($1::text IS NULL OR a.shop = $1)"
-    " AND (a.shop, a.member, a.asset) > ($2, $3, $4) ORDER BY a.shop, a.member, a.asset LIMIT $5)"
-    " SELECT a.shop, a.member, a.asset, a.id, a.hash, e.entries,"
+    "SELECT a.shop, a.member, a.asset, a.id, a.hash, e.entries,"
     " (e.entries = a.seq AND e.last = a.seq) AS numbered,"
     " (e.available = a.available AND e.pending = a.pending AND e.held = a.held AND e.debt = a.debt) AS replayed,"
     " (l.live = a.available + a.held AND l.pending = a.pending AND h.held = a.held AND f.owed = -a.debt) AS added_up"
-    " FROM chosen AS a"
+    " FROM unnest($1::uuid[]) WITH ORDINALITY AS k (id, place) JOIN account AS a ON a.id = k.id"
     " CROSS JOIN LATERAL (SELECT count(*) AS entries, COALESCE(max(seq), 0) AS last, COALESCE(sum(available), 0) AS"
     " available,"
     " COALESCE(sum(pending), 0) AS pending, COALESCE(sum(held), 0) AS held, COALESCE(sum(debt), 0) AS debt"
@@ -88,8 +104,11 @@ _REPLAYED: Final = (
     " CROSS JOIN LATERAL (SELECT COALESCE(sum(amount), 0) AS held FROM hold WHERE account_id = a.id AND state ="
     " 'open') AS h"
     " CROSS JOIN LATERAL (SELECT COALESCE(sum(owed), 0) AS owed FROM shortfall WHERE account_id = a.id) AS f"
-    " ORDER BY a.shop, a.member, a.asset"
+    " ORDER BY k.place"
 )
+
+ENTRIES_TOGETHER: Final = 200_000
+"""Entries summed in one statement, well under a second's worth; only a single account may have more."""
 
 
 async def replay(
@@ -97,45 +116,69 @@ async def replay(
     shop: str | None,
     *,
     after: tuple[str, str, str] = ("", "", ""),
+    links: int = 0,
     limit: int,
     chains: bool = False,
+    ends_at: float = math.inf,
 ) -> Findings:
     """Rebuild the balances of some accounts from their entries and compare, each account in one moment.
 
-    With `chains`, every entry's hash is computed again as well.
+    With `chains`, every entry's hash is computed again as well, until the monotonic clock says `ends_at`; `links` goes
+    on in the middle of the chain of the account `after`, where an earlier look had no more time.
     """
     findings = Findings()
-    found = await driver.fetch(_REPLAYED, shop, *after, limit)
-    for row in found:
+    if links and await _go_on(driver, findings, after, links, ends_at):
+        return findings
+    chosen = await driver.fetch(_NEXT_OF_ALL if shop is None else _NEXT_OF_SHOP, *after, limit)
+    some = _together(chosen)
+    for row in await driver.fetch(_REPLAYED, some):
         findings.accounts += 1
         findings.entries += row["entries"]
         findings.replay_mismatches += not row["replayed"]
         findings.seq_gaps += not row["numbered"]
         findings.book_mismatches += not row["added_up"]
-        broken = chains and not await _chained(driver, row)
+        broken, links = await _follow(driver, row, 0, ends_at) if chains else (False, 0)
         findings.chain_breaks += broken
         if broken or not (row["replayed"] and row["numbered"] and row["added_up"]):
             findings.members.append(row["member"])
-        findings.last = (row["shop"], row["member"], row["asset"])
+        findings.last, findings.links = (row["shop"], row["member"], row["asset"]), links
+        if time.monotonic() >= ends_at:
+            break
+    else:
+        if len(some) == len(chosen) < limit:
+            findings.last = None
     findings.members = findings.members[:NAMED_MEMBERS]
-    if len(found) < limit:
-        findings.last = None
     return findings
 
 
-async def _chained(driver: asyncpg.Connection, seen: asyncpg.Record) -> bool:
-    """Whether each entry's hash follows from the one before, up to the account's when it was looked at."""
-    account = Account(key=AccountKey(seen["shop"], seen["member"], seen["asset"]), id=seen["id"])
-    hash_then, previous, seq = GENESIS, GENESIS, 0
-    while seq < seen["entries"]:
-        found = await driver.fetch(_LINKS, account.id, seq, min(seen["entries"], seq + LINKS_TOGETHER))
-        for row in found:
-            entry = rows.entry_of(row, account, previous)
-            if entry_hash(entry) != entry.hash:
-                return False
-            hash_then = previous = entry.hash
-        seq += LINKS_TOGETHER
-    return bool(seen["hash"] == hash_then)
+def _together(chosen: Sequence[asyncpg.Record]) -> list[UUID]:
+    """The first of these accounts, up to so many entries, but at least one."""
+    some: list[UUID] = []
+    entries = 0
+    for row in chosen:
+        entries += row["seq"]
+        if some and entries > ENTRIES_TOGETHER:
+            break
+        some.append(row["id"])
+    return some
+
+
+async def _go_on(
+    driver: asyncpg.Connection, findings: Findings, key: tuple[str, str, str], links: int, ends_at: float
+) -> bool:
+    """Follow the rest of a chain, whose account has been counted; whether there was no time for all of it."""
+    (row,) = await driver.fetch(
+        "SELECT shop, member, asset, id, hash, seq AS entries FROM account WHERE shop = $1 AND member = $2"
+        " AND asset = $3",
+        *key,
+    ) or [None]
+    if row is None:
+        return False
+    broken, findings.links = await _follow(driver, row, links, ends_at)
+    findings.chain_breaks += broken
+    findings.members += [row["member"]] * broken
+    findings.last = key
+    return findings.links > 0
 
 
 LINKS_TOGETHER: Final = 5_000
@@ -144,3 +187,25 @@ LINKS_TOGETHER: Final = 5_000
 _LINKS: Final = (
     f"SELECT {rows.ENTRY_COLUMNS} FROM entry AS e WHERE e.account_id = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq"  # noqa: S608
 )
+
+
+async def _follow(driver: asyncpg.Connection, seen: asyncpg.Record, links: int, ends_at: float) -> tuple[bool, int]:
+    """Whether an entry's hash does not follow from the one before, up to the account's when it was looked at; and
+    behind which entry there was no more time, 0 if none. Some are followed in any case, so that every look gets on."""
+    account = Account(key=AccountKey(seen["shop"], seen["member"], seen["asset"]), id=seen["id"])
+    previous: bytes | None = GENESIS
+    if links:
+        previous = await driver.fetchval(
+            "SELECT hash FROM entry WHERE account_id = $1 AND seq = $2", account.id, links
+        )  # None if it is missing, from which no hash follows
+    while previous is not None and links < seen["entries"]:
+        upto = min(seen["entries"], links + LINKS_TOGETHER)
+        for row in await driver.fetch(_LINKS, account.id, links, upto):
+            entry = rows.entry_of(row, account, previous)
+            if entry_hash(entry) != entry.hash:
+                return True, 0
+            previous = entry.hash
+        links = upto
+        if links < seen["entries"] and time.monotonic() >= ends_at:
+            return False, links
+    return bool(seen["hash"] != previous), 0

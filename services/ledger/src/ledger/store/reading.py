@@ -1,7 +1,7 @@
 """What others ask: balances now and then, statements, holds. Nothing here writes; what is due is applied in memory."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -86,53 +86,44 @@ async def hold_member(driver: asyncpg.Connection, shop: str, hold: str) -> tuple
 
 # -- balances
 
-_ACCOUNTS: Final = (
-    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now FROM account AS a"  # noqa: S608
-    " WHERE a.shop = $1 AND a.member = ANY($2)"
+OfMember = tuple[str, str]
+"""A shop and one of its members."""
+
+_STANDINGS: Final = (
+    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp(),"  # noqa: S608
+    " CASE WHEN a.next_due_at IS NOT NULL THEN ARRAY(SELECT d FROM ("
+    "SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
+    " FROM lot AS l WHERE l.account_id = a.id AND l.number >= a.first_open_lot AND l.remaining > 0"
+    " AND NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2 ORDER BY 2) AS d) END"
+    " FROM unnest($1::text[], $2::text[]) AS k (shop, member) JOIN account AS a USING (shop, member)"
 )
-_DATED_LOTS: Final = (
-    "SELECT l.account_id, l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at,"
-    " sum(l.remaining)::bigint"
-    " FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"
-    " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0"
-    " WHERE NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2, 3 ORDER BY 3"
-)
+"""Accounts, the time, and what becomes usable or is gone at which instant; one statement for any number of members."""
 
 
-async def balances(driver: asyncpg.Connection, shop: str, members: Sequence[str]) -> dict[str, list[Standing]]:
-    """The accounts of these members as they stand now, by member; members that were never seen are absent."""
-    found = await driver.fetch(_ACCOUNTS, shop, members)
-    if not found:
-        return {}
-    now: datetime = found[0]["now"]
-    standings: dict[str, list[Standing]] = defaultdict(list)
-    dated: dict[UUID, Standing] = {}
+async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> Mapping[OfMember, list[Standing]]:
+    """The accounts of these members as they stand now; a member that was never seen has none."""
+    standings: defaultdict[OfMember, list[Standing]] = defaultdict(list)
+    found = await driver.fetch(_STANDINGS, [shop for shop, _ in asked], [member for _, member in asked])
     due = []
     for row in found:
-        if row["next_due_at"] is not None and row["next_due_at"] <= now:
-            due.append(row["id"])
+        account, now, dated = rows.account_of(row), found[0][15], row[16]
+        if account.next_due_at is not None and account.next_due_at <= now:
+            due.append(account.id)
         else:
-            standing = Standing(rows.account_of(row))
-            standings[row["member"]].append(standing)
-            dated[row["id"]] = standing
-    if dated:
-        await _add_dates(driver, dated, found)
-    for standing in await _settled(driver, due, now):
-        standings[standing.account.key.member].append(standing)
+            standings[account.key[:2]].append(_standing(account, dated))
+    if due:
+        for standing in await _settled(driver, due, found[0][15]):
+            standings[standing.account.key[:2]].append(standing)
     return standings
 
 
-async def _add_dates(driver: asyncpg.Connection, dated: Mapping[UUID, Standing], found: Sequence[Any]) -> None:
-    firsts = {
-        row["id"]: row["first_open_lot"] for row in found if row["id"] in dated and row["next_due_at"] is not None
-    }
-    if not firsts:
-        return  # nothing of these accounts ever becomes usable or is ever gone
-    for account_id, pending, at, amount in await driver.fetch(_DATED_LOTS, list(firsts), list(firsts.values())):
-        standing = dated[account_id]
+def _standing(account: Account, dated: Sequence[tuple[bool, datetime, int]] | None) -> Standing:
+    standing = Standing(account)
+    for pending, at, amount in dated or ():
         dates = standing.next_activations if pending else standing.next_expiries
         if len(dates) < NEXT_DATES:
             dates.append(DatedPoints(at, amount))
+    return standing
 
 
 async def _settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now: datetime) -> list[Standing]:
@@ -161,10 +152,13 @@ def _first_dates(dates: Mapping[datetime, int]) -> list[DatedPoints]:
     return [DatedPoints(at, amount) for at, amount in sorted(dates.items()) if amount][:NEXT_DATES]
 
 
+_ACCOUNTS: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.shop = $1 AND a.member = $2"  # noqa: S608
+
+
 async def balances_as_of(driver: asyncpg.Connection, shop: str, member: str, as_of: datetime) -> list[Standing]:
     """The accounts of a member as they stood at a past instant: last entries by then, and what was due."""
     standings = []
-    for row in await driver.fetch(_ACCOUNTS, shop, [member]):
+    for row in await driver.fetch(_ACCOUNTS, shop, member):
         account = rows.account_of(row)
         if account.last_at is None or account.last_at <= as_of:
             due = account.next_due_at is not None and account.next_due_at <= as_of

@@ -1,0 +1,119 @@
+"""Balances: what members have, now or at a past instant, with what is due applied."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Query
+from pydantic import AwareDatetime
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from chassis import Problem
+from chassis.hot import HotRouter, JsonAnswer, body_of, part_of, query_of
+from ledger import schemas
+from ledger.api.desk import INSTANT, MEMBER, OF_MEMBER, OF_SHOP, PREFIX, TAG, Desk, answer, at_desk
+from ledger.store import reading
+from ledger.store.reading import Standing
+
+router = HotRouter(prefix=PREFIX, tag=TAG)
+
+_POLLED: Final = (b"cache-control", b"no-cache")
+"""Ask again each time, with the ETag."""
+
+
+@router.hot(
+    "GET",
+    "/members/{member}/balances",
+    scopes=["ledger:read"],
+    names=OF_MEMBER,
+    asks={
+        "as_of": Annotated[AwareDatetime | None, Query(description="A past instant; absent: now.")],
+        "if_none_match": Annotated[str | None, Header()],
+    },
+    gives=schemas.MemberBalances,
+    also={304: "nothing has changed since the ETag that was given"},
+)
+async def get_balances(request: Request) -> ASGIApp:
+    """A member's points, with what is due applied, whether or not a job has run. A member never seen has none."""
+    desk, shop = await at_desk(request)
+    member: str = part_of(request, "member", MEMBER)
+    as_of: datetime | None = query_of(request, "as_of", INSTANT)
+    if as_of is not None:
+        return await _as_of(desk, shop, member, as_of)
+    standings = await desk.balances.submit((shop, member))
+    tag = _etag(standings)
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"etag": tag})
+    return answer(_balances(member, standings, datetime.now(UTC)), headers=[(b"etag", tag.encode()), _POLLED])
+
+
+async def _as_of(desk: Desk, shop: str, member: str, as_of: datetime) -> JsonAnswer:
+    if as_of > datetime.now(UTC):
+        raise Problem(422, "as_of_in_the_future", "balances are known up to now")
+    async with desk.reads.acquire() as driver:
+        standings = await reading.balances_as_of(driver, shop, member, as_of)
+    return answer(_balances(member, standings, as_of))
+
+
+def _etag(standings: Sequence[Standing]) -> str:
+    """Weak: an account's number of entries says all but the moment of the answer."""
+    accounts = sorted((standing.account for standing in standings), key=lambda account: account.key.asset)
+    return 'W/"' + ".".join(f"{account.id.hex[-12:]}-{account.seq}" for account in accounts) + '"'
+
+
+@router.hot(
+    "POST",
+    "/balances/lookup",
+    scopes=["ledger:read"],
+    names=OF_SHOP,
+    takes=schemas.AskedMembers,
+    gives=schemas.ManyBalances,
+)
+async def look_up_balances(request: Request) -> JsonAnswer:
+    """The balances of up to 1,000 members, in the order asked."""
+    desk, shop = await at_desk(request)
+    body = await body_of(request, schemas.AskedMembers)
+    async with desk.reads.acquire() as driver:
+        found = await reading.balances(driver, {(shop, member) for member in body.members})
+    now = datetime.now(UTC)
+    return answer({"members": [_balances(member, found.get((shop, member), ()), now) for member in body.members]})
+
+
+_NOTHING: Final[Mapping[str, Any]] = {
+    "asset": "points",
+    "available": 0,
+    "pending": 0,
+    "held": 0,
+    "debt": 0,
+    "lifetime_earned": 0,
+    "lifetime_spent": 0,
+    "next_expiries": [],
+    "next_activations": [],
+    "seq": 0,
+}
+
+
+def _balances(member: str, standings: Sequence[Standing], as_of: datetime) -> dict[str, Any]:
+    return {
+        "member": member,
+        "as_of": as_of,
+        "balances": [_balance(standing) for standing in standings] or [_NOTHING],
+    }
+
+
+def _balance(standing: Standing) -> dict[str, Any]:
+    account = standing.account
+    return {
+        "asset": account.key.asset,
+        "available": account.available,
+        "pending": account.pending,
+        "held": account.held,
+        "debt": account.debt,
+        "lifetime_earned": account.earned,
+        "lifetime_spent": account.spent,
+        "next_expiries": [{"at": dated.at, "amount": dated.amount} for dated in standing.next_expiries],
+        "next_activations": [{"at": dated.at, "amount": dated.amount} for dated in standing.next_activations],
+        "seq": account.seq,
+    }

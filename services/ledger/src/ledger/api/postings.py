@@ -1,0 +1,64 @@
+"""Postings: what is asked of the ledger, one or a thousand at a time."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from chassis.hot import HotRouter, JsonAnswer, body_of
+from ledger import schemas
+from ledger.api.desk import OF_SHOP, PREFIX, TAG, answer, asked_with, at_desk, source_of
+from ledger.api.statement import entry_told
+from ledger.api.statuses import problem_of
+from ledger.domain import Result
+from ledger.usecases import Settled
+
+router = HotRouter(prefix=PREFIX, tag=TAG)
+
+
+@router.hot(
+    "POST",
+    "/postings",
+    scopes=["ledger:write"],
+    names=OF_SHOP,
+    takes=schemas.AskedPostings,
+    gives=schemas.SettledPostings,
+    also={202: "at least one posting waits for its cause; the same document"},
+)
+async def post_postings(request: Request) -> JsonAnswer:
+    """Settle 1 to 1,000 postings, each by its own key and with its own outcome, in this order.
+
+    A single posting's refusal is the answer itself, as a problem; in a longer list it stands with its posting.
+    """
+    desk, shop = await at_desk(request)
+    body = await body_of(request, schemas.AskedPostings)
+    source = source_of(request)
+    asked = [
+        asked_with(
+            one.effect,
+            shop=shop,
+            member=one.member,
+            source=source,
+            key=one.key,
+            order=one.order,
+            cause=one.cause,
+            asset=one.asset,
+        )
+        for one in body.postings
+    ]
+    settled = await desk.post(asked)
+    if len(settled) == 1 and settled[0].outcome.error is not None:
+        raise settled[0].outcome.error
+    outcomes = [_settled_posting(one) for one in settled]
+    waits = any(one.outcome.result is Result.PARKED for one in settled)
+    return answer({"outcomes": outcomes}, status=202 if waits else 200)
+
+
+def _settled_posting(settled: Settled) -> dict[str, Any]:
+    outcome = settled.outcome
+    return {
+        "key": outcome.id.key,
+        "outcome": outcome.result.value,
+        "repeated": outcome.repeated,
+        "entries": [entry_told(entry) for entry in settled.entries],
+        "refusal": None if outcome.error is None else problem_of(outcome.error),
+    }

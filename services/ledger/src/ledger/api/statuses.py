@@ -1,0 +1,45 @@
+"""Which HTTP status each of the domain's refusals is, and how a refusal among other outcomes is told."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ledger.domain import (
+    AlreadySpent,
+    AmountOutOfRange,
+    CaptureExceedsHold,
+    DatesOutOfOrder,
+    HoldExists,
+    HoldNotFound,
+    HoldNotOpen,
+    InsufficientPoints,
+    KeyConflict,
+    LedgerError,
+    OfAnotherMember,
+    TotalExceedsAward,
+)
+
+STATUSES: Final[Mapping[type[Exception], int]] = {
+    InsufficientPoints: 409,
+    AmountOutOfRange: 422,
+    DatesOutOfOrder: 422,
+    TotalExceedsAward: 409,
+    OfAnotherMember: 409,
+    HoldExists: 409,
+    HoldNotFound: 404,
+    HoldNotOpen: 409,
+    CaptureExceedsHold: 409,
+    AlreadySpent: 409,
+    KeyConflict: 409,
+}
+
+
+def problem_of(error: LedgerError) -> dict[str, Any]:
+    """A refusal as the problem that it would have been alone."""
+    return {
+        "type": f"urn:accrual:problem:{error.code}",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": STATUSES[type(error)],
+        "detail": error.detail,
+        "code": error.code,
+        **error.facts,
+    }
