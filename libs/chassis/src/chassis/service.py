@@ -148,6 +148,7 @@ class Runtime:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         from chassis.http import create_app
+        from chassis.server import Protocol
 
         settings = self.service.settings
         config = uvicorn.Config(
@@ -160,6 +161,7 @@ class Runtime:
             date_header=False,
             timeout_graceful_shutdown=STOP_SECONDS // 2,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            http=Protocol,
             ws="none",
             lifespan="off",
         )
