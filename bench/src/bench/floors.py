@@ -118,7 +118,7 @@ async def bare_rows(admin_url: str, rows: int = 100_000, batch: int = 1_000) -> 
 
 @contextmanager
 def bare_asgi(folder: Path) -> Iterator[int]:
-    """The port of an ASGI application that always gives the same 400 bytes, under the same server as the services."""
+    """The port of an ASGI application that always gives the same 400 bytes, under uvicorn as it comes."""
     (folder / "bare_app.py").write_text(_BARE_APP)
     port = child.free_port()
     command = child.Command(

@@ -84,8 +84,9 @@ class Verifier:
         document = self._path.read_bytes()
         if document != self._document:
             try:
-                self._keys = KeySet.import_key_set(json.loads(document))
-            except (JoseError, ValueError) as error:
+                listed = json.loads(document)
+                self._keys = KeySet.import_key_set(listed) if listed["keys"] else KeySet([])  # all withdrawn
+            except (JoseError, ValueError, KeyError, TypeError) as error:
                 raise OSError(f"{self._path} is not a JWKS document") from error  # ours to mend, not the caller's
             self._document = document
             self._good.clear()

@@ -18,6 +18,9 @@ from chassis.problems import Overloaded
 GROUP_SIZE = 512
 """Commands of one group at most; at a thousand a second none comes near it."""
 
+GATHERED = 8
+"""A group of so many waits for no more: what many share is cheap already."""
+
 QUEUE_SIZE = 4_096
 """Commands that may wait; beyond it callers are told to come back."""
 
@@ -25,9 +28,18 @@ QUEUE_SIZE = 4_096
 class Group:
     """Does for many concurrent callers at once what each of them asks for alone."""
 
-    def __init__(self, together: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]) -> None:
-        """`together` gives an answer for each command, in order; an exception among them is its caller's alone."""
+    def __init__(
+        self, together: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]], *, gather_seconds: float = 0.0
+    ) -> None:
+        """`together` gives an answer for each command, in order; an exception among them is its caller's alone.
+
+        `gather_seconds` is for what costs much the first time and little for each more: so long after a group that had
+        company a small one waits for more. Whoever calls alone never waits.
+        """
         self._together = together
+        self._gather_seconds = gather_seconds
+        self._company_until = 0.0
+        """By the loop's clock: until then a small group waits."""
         self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -43,9 +55,14 @@ class Group:
         return answer_or_raise(await future)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            if len(self._waiting) < GATHERED and (early := self._company_until - loop.time()) > 0:
+                await asyncio.sleep(early)
             group = [self._waiting.popleft() for _ in range(min(GROUP_SIZE, len(self._waiting)))]
             await self._answer(group)
+            if len(group) + len(self._waiting) > 1:
+                self._company_until = loop.time() + self._gather_seconds
 
     async def _answer(self, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
         """All of the group at once; one that a member breaks is halved until the member stands alone."""

@@ -18,29 +18,6 @@ Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_PROBLEMS = {
-    400: "the request cannot be read",
-    401: "no valid token",
-    403: "the token lacks a scope",
-    404: "there is no such thing here",
-    409: "refused; nothing changed",
-    413: "the body is too large",
-    422: "the request is not as documented",
-    429: "too many requests at once",
-    503: "try again shortly",
-}
-"""Every refusal is a problem document with a stable `code`."""
-
-
-class _Problem(BaseModel):
-    """RFC 9457, with a stable code; further members are the facts."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-
 
 @dataclass(frozen=True, slots=True)
 class HotRoute:
@@ -94,7 +71,6 @@ class HotRouter(APIRouter):
             )
             documented.__doc__ = handler.__doc__
             documented.__name__ = handler.__name__
-            problem = {"application/problem+json": {"schema": _Problem.model_json_schema()}}
             self.add_api_route(
                 path,
                 documented,
@@ -102,10 +78,7 @@ class HotRouter(APIRouter):
                 operation_id=f"{self._tag}_{handler.__name__}",
                 response_model=gives,
                 status_code=status,
-                responses={
-                    **{code: {"description": text, "content": problem} for code, text in _PROBLEMS.items()},
-                    **{code: {"description": text} for code, text in (also or {}).items()},
-                },
+                responses={code: {"description": text} for code, text in (also or {}).items()},
             )
             self.hot_routes.append(HotRoute(method, f"{self.prefix}{path}", scopes, handler, keyed))
             return handler
@@ -170,8 +143,11 @@ class JsonAnswer:
 
 async def body_of(request: Request, model: type[Model]) -> Model:
     """The body as JSON has it: strict about numbers and instants alike, which parsing it first would lose."""
+    body = await request.body()
+    if not body:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
     try:
-        return model.model_validate_json(await request.body())
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError(
             [
@@ -190,6 +166,14 @@ def query_of(request: Request, name: str, kind: TypeAdapter[Any], default: Any =
     """A parameter of the query; given twice, the last holds."""
     given = request.query_params.get(name) if request.scope["query_string"] else None
     return default if given is None else _checked(kind, given, ("query", name))
+
+
+def required_of(request: Request, name: str, kind: TypeAdapter[Any]) -> Any:
+    """A parameter of the query that must be there."""
+    found = query_of(request, name, kind)
+    if found is None:
+        raise RequestValidationError([{"type": "missing", "loc": ("query", name), "msg": "Field required"}])
+    return found
 
 
 def _checked(kind: TypeAdapter[Any], given: str, place: tuple[str, str]) -> Any:

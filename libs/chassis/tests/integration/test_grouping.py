@@ -128,3 +128,49 @@ async def test_a_key_that_is_always_taken_is_told_soon_and_not_tried_for_ever(of
     assert isinstance(answers[1], Exception)
     assert len(notes.transactions) <= 20
     await database.close()
+
+
+class Slow:
+    """Something done together that takes as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.going = asyncio.Event()
+
+    async def together(self, commands: Sequence[str]) -> Sequence[str]:
+        self.groups.append(list(commands))
+        await self.going.wait()
+        return commands
+
+
+async def test_a_call_never_joins_a_group_that_began_before_it() -> None:
+    slow = Slow()
+    group = Group(slow.together)
+    first = asyncio.create_task(group.submit("first"))
+    await wait_until(lambda: slow.groups)
+    later = [asyncio.create_task(group.submit(name)) for name in ("second", "third")]
+    await wait_until(lambda: len(group._waiting) == 2)
+    slow.going.set()
+    assert await asyncio.gather(first, *later) == ["first", "second", "third"]
+    assert slow.groups == [["first"], ["second", "third"]]
+
+
+async def test_a_small_group_waits_for_more_only_after_one_that_had_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, pauses, sleep = Slow(), [], asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    slow.going.set()
+    group = Group(slow.together, gather_seconds=60)
+    monkeypatch.setattr(grouping.asyncio, "sleep", pause)
+    for name in ("alone", "and alone again"):
+        await group.submit(name)
+    assert pauses == []
+    await asyncio.gather(*(group.submit(name) for name in ("one", "two")))
+    assert pauses == []
+    await group.submit("after company")
+    assert [59 < seconds <= 60 for seconds in pauses] == [True]
+    await asyncio.gather(*(group.submit(str(number)) for number in range(grouping.GATHERED)))
+    assert len(pauses) == 1, "so many are cheap already"

@@ -4,8 +4,11 @@ import asyncio
 import base64
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import httpx
 import pytest
@@ -13,11 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import APIRouter, Request
 from joserfc import jwt
 from joserfc.jwk import OKPKey
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
-from pydantic.dataclasses import dataclass
 
-from chassis import Overloaded
+from chassis import Overloaded, ServiceSettings, auth, telemetry
 from chassis.auth import Caller, requires
+from chassis.hot import HotRouter, JsonAnswer, body_of
 from testkit import wait_until
 from testkit.probe import Probe
 from testkit.tokens import Tokens
@@ -41,13 +47,28 @@ class OutOfPaper(Exception):
         return f"{self.sheets} sheets are left"
 
 
-router = APIRouter(prefix="/v1/shops/{shop}")
+class Reader(BaseModel):
+    """What the probe's route gives."""
+
+    shop: str
+    client: str
+
+
+router = APIRouter(prefix="/v1/shops/{shop}/framework")
+hot_router = HotRouter(prefix="/v1/shops/{shop}/hot", tag="probe")
+SHOP: Final = {"shop": str}
 hold = asyncio.Event()
 
 
 @router.get("/notes")
-async def notes(shop: str, caller: Annotated[Caller, requires("rules:read")]) -> dict[str, str]:
-    return {"shop": shop, "client": caller.client}
+async def notes(shop: str, caller: Annotated[Caller, requires("rules:read")]) -> Reader:
+    return Reader(shop=shop, client=caller.client)
+
+
+@hot_router.hot("GET", "/notes", scopes=["rules:read"], names=SHOP, gives=Reader)
+async def hot_notes(request: Request) -> JsonAnswer:
+    found = Reader(shop=request.path_params["shop"], client=request.scope["caller"].client)
+    return JsonAnswer(found.model_dump_json().encode())
 
 
 @router.post("/notes")
@@ -55,8 +76,23 @@ async def note(shop: str, body: Note, caller: Annotated[Caller, requires("rules:
     return body
 
 
-@router.get("/faults/{kind}")
+@hot_router.hot("POST", "/notes", scopes=["rules:write"], names=SHOP, takes=Note, gives=Note)
+async def hot_note(request: Request) -> JsonAnswer:
+    return JsonAnswer((await body_of(request, Note)).model_dump_json().encode())
+
+
+@router.get("/faults/{kind}", dependencies=[requires("rules:read")])
 async def fault(kind: str, request: Request) -> None:
+    await _fault(kind, request)
+
+
+@hot_router.hot("GET", "/faults/{kind}", scopes=["rules:read"], names={**SHOP, "kind": str}, gives=Note)
+async def hot_fault(request: Request) -> JsonAnswer:
+    await _fault(request.path_params["kind"], request)
+    return JsonAnswer(b"null")
+
+
+async def _fault(kind: str, request: Request) -> None:
     async with request.app.state.database.begin() as tx:
         match kind:
             case "bug":
@@ -79,8 +115,14 @@ async def fault(kind: str, request: Request) -> None:
 async def client(offline: Probe) -> AsyncIterator[httpx.AsyncClient]:
     hold.clear()
     offline.settings = offline.settings.model_copy(update={"http_in_flight": 4, "http_body_bytes": 2_000})
-    async with offline.serving(routes=[router], problems={OutOfPaper: 409}) as client:
+    async with offline.serving(routes=[router, hot_router], problems={OutOfPaper: 409}) as client:
         yield client
+
+
+@pytest.fixture(params=["framework", "hot"])
+def base(request: pytest.FixtureRequest) -> str:
+    """The same routes twice: whoever runs them, a caller sees no difference."""
+    return f"/v1/shops/corner/{request.param}"
 
 
 def _refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -92,13 +134,15 @@ def _refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]
     return body
 
 
-async def test_a_valid_token_with_scope_and_shop_is_let_in(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_valid_token_with_scope_and_shop_is_let_in(
+    client: httpx.AsyncClient, tokens: Tokens, base: str
+) -> None:
     for shop in ("corner", "*"):
-        answer = await client.get("/v1/shops/corner/notes", headers=tokens.headers("rules:read", shop))
+        answer = await client.get(f"{base}/notes", headers=tokens.headers("rules:read", shop))
         assert answer.json() == {"shop": "corner", "client": "test"}
 
 
-async def test_a_missing_or_malformed_token_is_401(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_missing_or_malformed_token_is_401(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
     token = tokens.mint()
     for value in (
         None,
@@ -111,12 +155,14 @@ async def test_a_missing_or_malformed_token_is_401(client: httpx.AsyncClient, to
         f"Bearer {token}x",
     ):
         headers = {} if value is None else {"authorization": value}
-        answer = await client.get("/v1/shops/corner/notes", headers=headers)
+        answer = await client.get(f"{base}/notes", headers=headers)
         _refused(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_token_that_is_expired_or_for_others_is_401(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_token_that_is_expired_or_for_others_is_401(
+    client: httpx.AsyncClient, tokens: Tokens, base: str
+) -> None:
     wrong: list[dict[str, Any]] = [
         {"exp": 1},
         {"exp": "never"},
@@ -131,11 +177,11 @@ async def test_a_token_that_is_expired_or_for_others_is_401(client: httpx.AsyncC
         {"scope": ["rules:read"]},
     ]
     for claims in wrong:
-        answer = await client.get("/v1/shops/corner/notes", headers=tokens.headers(**claims))
+        answer = await client.get(f"{base}/notes", headers=tokens.headers(**claims))
         assert _refused(answer, 401, "unauthorized"), claims
 
 
-async def test_a_token_of_another_key_or_algorithm_is_401(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_token_of_another_key_or_algorithm_is_401(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
     def segment(part: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
@@ -152,7 +198,7 @@ async def test_a_token_of_another_key_or_algorithm_is_401(client: httpx.AsyncCli
         "other claims": f"{good.split('.')[0]}.{segment({**claims, 'shop': '*', 'x': 1})}.{good.split('.')[2]}",
     }
     for how, token in forged.items():
-        answer = await client.get("/v1/shops/corner/notes", headers={"authorization": f"Bearer {token}"})
+        answer = await client.get(f"{base}/notes", headers={"authorization": f"Bearer {token}"})
         assert _refused(answer, 401, "unauthorized"), how
 
 
@@ -164,36 +210,108 @@ def _hs256(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str
     return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
-async def test_a_token_without_the_scope_is_403(client: httpx.AsyncClient, tokens: Tokens) -> None:
-    answer = await client.get("/v1/shops/corner/notes", headers=tokens.headers("rules:write ledger:read"))
+async def test_a_token_without_the_scope_is_403(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
+    answer = await client.get(f"{base}/notes", headers=tokens.headers("rules:write ledger:read"))
     assert _refused(answer, 403, "scope_missing")["scopes"] == ["rules:read"]
 
 
-async def test_a_token_of_another_shop_is_404(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_token_of_another_shop_is_404(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
     for shop, path in (("other", "corner"), ("corner", "*"), ("*", "*"), ("*", "%00"), ("*", "a%20b"), ("*", "x" * 65)):
-        answer = await client.get(f"/v1/shops/{path}/notes", headers=tokens.headers(shop=shop))
+        answer = await client.get(f"{base}/notes".replace("corner", path), headers=tokens.headers(shop=shop))
         _refused(answer, 404, "shop_not_found")
 
 
-async def test_a_withdrawn_key_lets_nobody_in(offline: Probe, tokens: Tokens, tmp_path: Any, monkeypatch: Any) -> None:
-    from chassis import auth
+@dataclass
+class Clock:
+    """The verifier's time, which passes when the test says so."""
 
+    seconds: float = 0.0
+
+    def pass_(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock, started = Clock(), (time.time(), time.monotonic())
+    monkeypatch.setattr(auth.time, "time", lambda: started[0] + clock.seconds)
+    monkeypatch.setattr(auth.time, "monotonic", lambda: started[1] + clock.seconds)
+    return clock
+
+
+@pytest.fixture
+def jwks(tokens: Tokens, tmp_path: Path) -> Path:
+    """A copy of the issuer's keys that a test may change."""
     file = tmp_path / "jwks.json"
     file.write_text(tokens.jwks_file.read_text())
-    verifier = auth.Verifier(offline.settings.model_copy(update={"jwks_file": file}))
-    token, other = tokens.mint(), tokens.mint("rules:read")
-    assert verifier.verify(token).client == "test"
-    file.write_text('{"keys": []}')
-    clock = auth.time.time() + auth.CACHE_SECONDS + 1, auth.time.monotonic() + auth.CACHE_SECONDS + 1
-    monkeypatch.setattr(auth.time, "time", lambda: clock[0])
-    monkeypatch.setattr(auth.time, "monotonic", lambda: clock[1])
-    for withdrawn in (token, other):
+    return file
+
+
+@pytest.fixture
+def verifier(jwks: Path) -> auth.Verifier:
+    return auth.Verifier(
+        ServiceSettings(
+            database_url="postgresql://nobody@localhost:1/x", kafka_bootstrap_servers="", http_port=1, jwks_file=jwks
+        )
+    )
+
+
+def test_a_withdrawn_key_lets_nobody_in(verifier: auth.Verifier, tokens: Tokens, jwks: Path, clock: Clock) -> None:
+    seen, unseen = tokens.mint().encode(), tokens.mint("rules:read").encode()
+    assert verifier.verify(seen).client == "test"
+    jwks.write_text('{"keys": []}')
+    assert verifier.verify(seen).client == "test"
+    clock.pass_(auth.KEYS_SECONDS + 1)
+    for withdrawn in (seen, unseen):
         with pytest.raises(auth.Problem, match="signature"):
             verifier.verify(withdrawn)
 
 
+def test_a_new_key_is_known_at_once_and_the_old_ones_tokens_go(
+    verifier: auth.Verifier, tokens: Tokens, jwks: Path, clock: Clock
+) -> None:
+    old = tokens.mint().encode()
+    assert verifier.verify(old).client == "test"
+    issuer = type(tokens.issuer).generate()
+    new = Tokens(issuer, jwks).mint().encode()
+    jwks.write_text(issuer.jwks())
+    with pytest.raises(auth.Problem, match="signature"):
+        verifier.verify(new)  # the keys have been read within this second
+    clock.pass_(1)
+    assert verifier.verify(new).client == "test"
+    with pytest.raises(auth.Problem, match="signature"):
+        verifier.verify(old)
+
+
+def test_a_remembered_token_expires(verifier: auth.Verifier, tokens: Tokens, clock: Clock) -> None:
+    token = tokens.mint(lifetime_seconds=30).encode()
+    assert verifier.verify(token).client == "test"
+    clock.pass_(31)
+    with pytest.raises(auth.Problem, match="expired"):
+        verifier.verify(token)
+
+
+def test_the_tokens_seen_last_are_remembered(
+    verifier: auth.Verifier, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "CACHED_TOKENS", 2)
+    checked: list[bytes] = []
+    decode = auth.jwt.decode
+    monkeypatch.setattr(auth.jwt, "decode", lambda token, *a, **k: checked.append(token) or decode(token, *a, **k))
+    one, two, three = (tokens.mint(sub=name).encode() for name in ("one", "two", "three"))
+    for token in (one, two, one, three, one, two):
+        verifier.verify(token)
+    assert checked == [one, two, three, two]
+
+
+def test_keys_that_cannot_be_read_are_our_fault(verifier: auth.Verifier, tokens: Tokens, jwks: Path) -> None:
+    jwks.write_text("{")
+    with pytest.raises(OSError, match="not a JWKS document"):
+        verifier.verify(tokens.mint().encode())
+
+
 async def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(
-    client: httpx.AsyncClient, tokens: Tokens
+    client: httpx.AsyncClient, tokens: Tokens, base: str
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"text": "'
@@ -203,14 +321,16 @@ async def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(
 
     headers = tokens.headers() | {"content-type": "application/json"}
     for content in (b'{"text": "' + b"x" * 2_400 + b'"}', chunks()):
-        answer = await client.post("/v1/shops/corner/notes", headers=headers, content=content)
+        answer = await client.post(f"{base}/notes", headers=headers, content=content)
         assert _refused(answer, 413, "body_too_large")["limit_bytes"] == 2_000
-    assert (await client.post("/v1/shops/corner/notes", headers=headers, json={"text": "x" * 1_900})).status_code == 200
+    assert (await client.post(f"{base}/notes", headers=headers, json={"text": "x" * 1_900})).status_code == 200
 
 
-async def test_more_requests_at_once_than_can_be_answered_are_429(client: httpx.AsyncClient) -> None:
-    held = [asyncio.create_task(client.get("/v1/shops/corner/faults/held")) for _ in range(4)]
-    answer = await wait_until(lambda: _overloaded(client))
+async def test_more_requests_at_once_than_can_be_answered_are_429(
+    client: httpx.AsyncClient, tokens: Tokens, base: str
+) -> None:
+    held = [asyncio.create_task(client.get(f"{base}/faults/held", headers=tokens.headers())) for _ in range(4)]
+    answer = await wait_until(lambda: _overloaded(client, f"{base}/notes"))
     assert _refused(answer, 429, "overloaded")
     assert answer.headers["retry-after"] == "1"
     assert (await client.get("/health")).status_code == 200
@@ -219,12 +339,14 @@ async def test_more_requests_at_once_than_can_be_answered_are_429(client: httpx.
     assert (await client.get("/v1/shops/corner/nothing")).status_code == 404
 
 
-async def _overloaded(client: httpx.AsyncClient) -> httpx.Response | None:
+async def _overloaded(client: httpx.AsyncClient, base: str) -> httpx.Response | None:
     answer = await client.get("/v1/shops/corner/nothing")
     return answer if answer.status_code == 429 else None
 
 
-async def test_a_body_that_does_not_fit_is_a_problem_that_says_where(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_a_body_that_does_not_fit_is_a_problem_that_says_where(
+    client: httpx.AsyncClient, tokens: Tokens, base: str
+) -> None:
     headers = tokens.headers() | {"content-type": "application/json"}
     for content, status, code in (
         (b"{", 400, "malformed_json"),
@@ -234,15 +356,17 @@ async def test_a_body_that_does_not_fit_is_a_problem_that_says_where(client: htt
         (b'{"text": 5}', 422, "invalid_request"),
         (b'{"number": 1}', 422, "invalid_request"),
     ):
-        refused = _refused(await client.post("/v1/shops/corner/notes", headers=headers, content=content), status, code)
+        refused = _refused(await client.post(f"{base}/notes", headers=headers, content=content), status, code)
         if content == b'{"number": 1}':
             assert refused["errors"] == [{"at": "body.text", "reason": "Field required"}]
-    deep = await client.post("/v1/shops/corner/notes", headers=headers, content=b"[" * 1_999)
+    deep = await client.post(f"{base}/notes", headers=headers, content=b"[" * 1_999)
     assert deep.status_code == 400
     assert deep.headers["content-type"] == "application/problem+json"
 
 
-async def test_every_fault_is_a_problem_and_tells_nothing_of_what_is_inside(client: httpx.AsyncClient) -> None:
+async def test_every_fault_is_a_problem_and_tells_nothing_of_what_is_inside(
+    client: httpx.AsyncClient, tokens: Tokens, base: str
+) -> None:
     for kind, status, code in (
         ("bug", 500, "internal_error"),
         ("paper", 409, "out_of_paper"),
@@ -251,7 +375,7 @@ async def test_every_fault_is_a_problem_and_tells_nothing_of_what_is_inside(clie
         ("nul", 422, "invalid_request"),
         ("deadlock", 503, "unavailable"),
     ):
-        answer = await client.get(f"/v1/shops/corner/faults/{kind}", headers={"accept": "text/html"})
+        answer = await client.get(f"{base}/faults/{kind}", headers={**tokens.headers(), "accept": "text/html"})
         body = _refused(answer, status, code)
         assert "secret" not in answer.text
         assert "Traceback" not in answer.text
@@ -259,9 +383,9 @@ async def test_every_fault_is_a_problem_and_tells_nothing_of_what_is_inside(clie
             assert (body["sheets"], body["detail"]) == (2, "2 sheets are left")
 
 
-async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient, tokens: Tokens) -> None:
+async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
     _refused(await client.get("/nothing"), 404, "not_found")
-    answer = await client.delete("/v1/shops/corner/notes", headers=tokens.headers())
+    answer = await client.delete(f"{base}/notes", headers=tokens.headers())
     _refused(answer, 405, "method_not_allowed")
     assert answer.headers["allow"]
 
@@ -284,9 +408,64 @@ async def test_the_openapi_document_says_that_refusals_are_problems(client: http
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-async def test_requests_are_measured_by_route_and_not_by_what_callers_invent(client: httpx.AsyncClient) -> None:
-    await client.get("/v1/shops/corner-17/notes")
+async def test_requests_are_measured_by_route_and_not_by_what_callers_invent(
+    client: httpx.AsyncClient, base: str
+) -> None:
+    await client.get(f"{base}/notes".replace("corner", "corner-17"))
     await client.get("/invented/path-17")
     metrics = (await client.get("/metrics")).text
-    assert 'route="/v1/shops/{shop}/notes",status="401"' in metrics
+    route = base.replace("corner", "{shop}")
+    assert f'route="{route}/notes",status="401"' in metrics
     assert "-17" not in metrics
+    assert "accrual_requests_in_flight 0.0" in metrics
+
+
+async def test_what_a_request_caused_is_traced(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
+    provider, spans = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry.trace, "get_tracer", provider.get_tracer)
+        for flags in ("01", "00"):
+            trace = {"traceparent": f"00-{1:032x}-{2:016x}-{flags}"}
+            assert (await client.get(f"{base}/notes", headers=tokens.headers() | trace)).status_code == 200
+    assert [span.name for span in spans.get_finished_spans()] == [f"GET {base}/notes"]
+
+
+async def test_of_a_header_given_twice_the_first_counts(client: httpx.AsyncClient, tokens: Tokens, base: str) -> None:
+    good, bad = tokens.headers()["authorization"], "Bearer nonsense"
+    for values, status in (((good, bad), 200), ((bad, good), 401)):
+        answer = await client.get(f"{base}/notes", headers=[("authorization", value) for value in values])
+        assert answer.status_code == status
+
+
+async def test_hot_routes_are_in_the_document_as_the_others_are(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for method in ("get", "post"):
+        framework, hot = (paths[f"/v1/shops/{{shop}}/{how}/notes"][method] for how in ("framework", "hot"))
+        assert hot["security"] == framework["security"]
+        assert hot["responses"]["200"] == framework["responses"]["200"]
+        assert hot.get("requestBody") == framework.get("requestBody")
+        assert [parameter["name"] for parameter in hot["parameters"]] == ["shop"]
+
+
+async def test_an_answer_comes_in_one_piece_and_pipelined_requests_in_their_order(
+    client: httpx.AsyncClient, tokens: Tokens, base: str, offline: Probe
+) -> None:
+    authorization = tokens.headers()["authorization"]
+    asks = [
+        f"GET {base.replace('corner', shop)}/notes HTTP/1.1\r\nhost: probe\r\nauthorization: {authorization}\r\n\r\n"
+        for shop in ("one", "two", "three")
+    ]
+    reader, writer = await asyncio.open_connection("127.0.0.1", offline.settings.http_port)
+    writer.write(asks[0].encode())
+    assert b'"shop":"one"' in await reader.read(65_536)
+    writer.write(
+        "".join(asks[1:])
+        .replace("host:", "connection: close\r\nhost:", 2)
+        .replace("connection: close\r\n", "", 1)
+        .encode()
+    )
+    rest = await reader.read()
+    assert rest.count(b"HTTP/1.1 200 OK") == 2
+    assert rest.index(b'"shop":"two"') < rest.index(b'"shop":"three"')
+    writer.close()

@@ -32,6 +32,10 @@ TAG: Final = "ledger"
 POSTINGS_TOGETHER: Final = 8
 """Up to so many postings of one call join the group commit; more are a transaction of their own."""
 
+GATHER_SECONDS: Final = 0.005
+"""For how long a few postings wait for more when others have just gone before them. A transaction costs 3 ms of
+processor time and each posting in it 0.3 ms more, so at some hundred a second this halves the cost of each."""
+
 OPAQUE: Final[TypeAdapter[str]] = TypeAdapter(OpaqueId)
 MEMBER: Final[TypeAdapter[str]] = TypeAdapter(MemberId)
 KEY: Final[TypeAdapter[str]] = TypeAdapter(PostingKey)
@@ -51,7 +55,9 @@ class Desk:
     def __init__(self, database: Database, reads: asyncpg.Pool) -> None:
         self.database = database
         self.reads = reads
-        self.postings = Group(partial(database.execute, usecases.post, lane_key=usecases.lane_key))
+        self.postings = Group(
+            partial(database.execute, usecases.post, lane_key=usecases.lane_key), gather_seconds=GATHER_SECONDS
+        )
         self.balances = Group(self._read_balances)
         self._known: set[str] = set()
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis import Problem
-from chassis.hot import HotRouter, query_of
+from chassis.hot import HotRouter, query_of, required_of
 from contracts.event import OpaqueId, PostingKey
 from ledger import erasing
 from ledger.api.desk import KEY, OF_SHOP, OPAQUE, PREFIX, TAG, at_desk, source_of
@@ -34,7 +34,7 @@ async def erase_memo(request: Request) -> Response:
     Repeating it changes nothing: a posting without a memo is answered alike.
     """
     desk, shop = await at_desk(request)
-    posting: str = query_of(request, "posting", KEY, "")
+    posting: str = required_of(request, "posting", KEY)
     source: str = query_of(request, "source", OPAQUE) or source_of(request)
     (known,) = await desk.database.execute(erasing.erase_memos, [EraseMemo(shop, source, posting)])
     if not known:
