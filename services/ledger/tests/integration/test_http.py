@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 from contracts.postings import Effect
 from ledger import schemas
-from ledger.api import STATUSES
+from ledger.api import STATUSES, checks
 from ledger.asking import _KINDS
 from ledger.domain import REFUSALS
+from ledger.store import checking
 
 from .conftest import SHOP, Ledger, iso
 
@@ -87,6 +88,37 @@ async def test_the_balance_as_of_a_past_instant(ledger: Ledger) -> None:
     assert (ahead.status_code, ahead.json()["code"]) == (422, "as_of_in_the_future")
 
 
+async def test_balances_asked_for_at_the_same_time_are_each_callers_own(ledger: Ledger) -> None:
+    await ledger.learn("elsewhere")
+    for number in range(1, 21):
+        await ledger.award(f"m-{number}", number, expires_at=iso(hours=1) if number % 3 == 0 else None)
+    await ledger.age(hours=2)
+    await ledger.award("m-3", 300, expires_at=iso(hours=1))
+    due = {f"m-{number}": 0 for number in range(3, 21, 3)}
+    wanted = {f"m-{number}": number for number in range(1, 21)} | due | {"m-3": 300, "never": 0}
+    members = [*wanted] * 3
+    answers = await asyncio.gather(
+        *(ledger.http.get(f"/v1/shops/{SHOP}/members/{member}/balances") for member in members),
+        *(ledger.http.get(f"/v1/shops/elsewhere/members/{member}/balances") for member in members),
+    )
+    told = [(answer.json()["member"], answer.json()["balances"][0]["available"]) for answer in answers]
+    assert told == [(member, wanted[member]) for member in members] + [(member, 0) for member in members]
+
+
+async def test_a_balance_is_as_fresh_as_the_moment_it_was_asked_for(ledger: Ledger) -> None:
+    async def crowd() -> None:
+        while not done.is_set():
+            await ledger.balance("m-2")
+
+    done = asyncio.Event()
+    others = [asyncio.create_task(crowd()) for _ in range(8)]  # there is always a query in flight
+    for number in range(1, 21):
+        await ledger.award(M, 1)
+        assert (await ledger.balance(M))["available"] == number
+    done.set()
+    await asyncio.gather(*others)
+
+
 async def test_many_balances_in_one_call_in_the_order_asked(ledger: Ledger) -> None:
     await ledger.award("m-1", 1)
     await ledger.award("m-2", 2, expires_at=iso(hours=1))
@@ -148,15 +180,52 @@ async def test_an_operator_credits_and_debits_with_reason_and_memo(ledger: Ledge
     assert (debit["memo"], credit["memo"], credit["cause"]) == ("typo", "late parcel", OPERATOR)
     assert credit["system"] == {"adjusted": -25}
     await ledger.check()
-    await ledger.sql("DELETE FROM memo")  # words can be erased; the proof of the books still holds
-    assert [line["memo"] for line in await ledger.entries(M)] == [None, None]
-    await ledger.check()
 
 
 async def test_an_operator_and_a_reason_must_be_named(ledger: Ledger) -> None:
     response = await ledger.post(M, {"kind": "credit", "amount": 25}, cause={"reason": "goodwill"})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
     assert await ledger.sql("SELECT FROM account") == []
+
+
+async def erase(ledger: Ledger, posting: str, *, shop: str = SHOP, **more: Any) -> httpx.Response:
+    url, headers = f"/v1/shops/{shop}/postings/memo", more.pop("headers", None)
+    return await ledger.http.delete(url, params={"posting": posting, **more}, headers=headers)
+
+
+async def test_a_memo_can_be_erased_and_the_proof_of_the_books_still_holds(ledger: Ledger) -> None:
+    await ledger.done(M, {"kind": "credit", "amount": 25, "memo": "late parcel"}, cause=OPERATOR, key="c/1")
+    await ledger.done(M, {"kind": "debit", "amount": 5, "memo": "typo"}, cause=OPERATOR, key="d/1")
+    refused = await ledger.post(M, {"kind": "debit", "amount": 99, "memo": "said too much"}, cause=OPERATOR, key="d/2")
+    assert refused.status_code == 409
+    for posting in ("c/1", "c/1", "d/2"):  # repeating it changes nothing; what was refused has words as well
+        answer = await erase(ledger, posting)
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert await ledger.sql("SELECT memo FROM memo") == [("typo",)]
+    _, debit, credit = await ledger.entries(M)
+    assert (debit["memo"], credit["memo"], credit["cause"]) == ("typo", None, OPERATOR)
+    await ledger.check()
+    again = await ledger.post(M, {"kind": "credit", "amount": 25, "memo": "late parcel"}, cause=OPERATOR, key="c/1")
+    assert again.json()["outcomes"][0]["repeated"]
+    assert await ledger.sql("SELECT memo FROM memo") == [("typo",)], "a repeat does not bring words back"
+
+
+async def test_whose_memo_is_erased(ledger: Ledger) -> None:
+    await ledger.learn("elsewhere")
+    await ledger.done(M, {"kind": "credit", "amount": 25, "memo": "late parcel"}, cause=OPERATOR, key="c")
+    officer = ledger.tokens.headers("ledger:write", shop=SHOP, sub="privacy-officer")
+    for answer, status, code in (
+        (await erase(ledger, "c", shop="elsewhere"), 404, "posting_not_found"),
+        (await erase(ledger, "c", headers=ledger.tokens.headers(shop="elsewhere")), 404, "shop_not_found"),
+        (await erase(ledger, "c", headers=officer), 404, "posting_not_found"),
+        (await erase(ledger, "never"), 404, "posting_not_found"),
+        (await erase(ledger, "not a key"), 422, "invalid_request"),
+        (await ledger.http.delete(f"/v1/shops/{SHOP}/postings/memo"), 422, "invalid_request"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert await ledger.sql("SELECT memo FROM memo") == [("late parcel",)]
+    assert (await erase(ledger, "c", source="test", headers=officer)).status_code == 204
+    assert await ledger.sql("SELECT memo FROM memo") == []
 
 
 # -- keys
@@ -335,6 +404,7 @@ async def test_who_may_do_what(ledger: Ledger) -> None:
         ("POST", "/holds/h/capture", {}, "holds:write"),
         ("POST", "/holds/h/release", {}, "holds:write"),
         ("GET", "/ledger/check", None, "operations"),
+        ("DELETE", "/postings/memo?posting=k", None, "ledger:write"),
     ):
         for headers, status, code in (
             ({"authorization": ""}, 401, "unauthorized"),
@@ -372,16 +442,19 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
             f"{base}/balances/lookup": {"post"},
             f"{base}/members/{{member}}/entries": {"get"},
             f"{base}/ledger/check": {"get"},
+            f"{base}/postings/memo": {"delete"},
         }.items()
     )
     place = document["paths"][f"{base}/holds"]["post"]
     assert place["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("AskedHold")
-    assert {"name": "idempotency-key", "in": "header", "required": True}.items() <= {
-        name: value
-        for parameter in place["parameters"]
-        if parameter["in"] == "header"
-        for name, value in parameter.items()
-    }.items()
+    keyed = {
+        path
+        for path in ours
+        for operation in document["paths"][path].values()
+        if {"Idempotency-Key"}
+        & {parameter["name"] for parameter in operation.get("parameters", []) if parameter["required"]}
+    }
+    assert keyed == {f"{base}/holds", f"{base}/holds/{{hold}}/capture", f"{base}/holds/{{hold}}/release"}
 
 
 # -- what the database itself refuses
@@ -419,3 +492,74 @@ async def test_a_tampered_history_is_found(ledger: Ledger) -> None:
     schemas.CheckedLedger.model_validate_json(response.content)
     assert (found["replay_mismatches"], found["chain_breaks"], found["sum_of_accounts"]) == (0, 1, 5)
     assert found["mismatched_members"] == [M]
+
+
+async def pages(ledger: Ledger, **query: str) -> list[dict[str, Any]]:
+    """All pages of a check."""
+    found: list[dict[str, Any]] = []
+    while not found or found[-1]["next"] is not None:
+        after = {"after": found[-1]["next"]} if found else {}
+        response = await ledger.http.get(f"/v1/shops/{SHOP}/ledger/check", params={**query, **after})
+        assert response.status_code == 200, response.text
+        found.append(response.json())
+        assert len(found) < 50, "a check that does not get on"
+    return found
+
+
+async def test_a_check_of_a_big_shop_goes_on_where_the_page_before_had_no_more_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ledger.learn("elsewhere")
+    for member in ("m-1", "m-2", "m-3"):
+        for _ in range(5):
+            await ledger.award(member, 10)
+    whole = await ledger.check()
+    monkeypatch.setattr(checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(checking, "LINKS_TOGETHER", 2)
+    found = await pages(ledger, chains="true")
+    assert [page["next"] for page in found] == [
+        "m-1/points/2",
+        "m-1/points/4",
+        "m-2/points/2",
+        "m-2/points/4",
+        "m-3/points/2",
+        "m-3/points/4",
+        None,
+    ]
+    for name in ("accounts", "entries", "replay_mismatches", "seq_gaps", "book_mismatches", "chain_breaks"):
+        assert sum(page[name] for page in found) == whole[name], name
+    assert {page["sum_of_accounts"] for page in found} == {0}
+    assert [page["accounts"] for page in await pages(ledger)] == [1, 1, 1, 0]
+
+
+async def test_accounts_with_many_entries_are_checked_in_statements_of_their_own(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for member in ("m-1", "m-2", "m-3"):
+        for _ in range(3):
+            await ledger.award(member, 10)
+    monkeypatch.setattr(checking, "ENTRIES_TOGETHER", 4)
+    found = await ledger.check()
+    assert (found["accounts"], found["entries"], found["next"]) == (3, 9, None)
+
+
+@pytest.mark.parametrize("seq", range(1, 6))
+async def test_a_tampered_entry_is_found_on_whichever_page_it_is(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seq: int
+) -> None:
+    for _ in range(5):
+        await ledger.award(M, 10)
+    owner = await asyncpg.connect(ledger.database.migration_url)
+    await owner.execute("UPDATE entry SET source = 'somebody' WHERE seq = $1", seq)
+    await owner.close()
+    monkeypatch.setattr(checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(checking, "LINKS_TOGETHER", 2)
+    found = await pages(ledger, chains="true")
+    assert sum(page["chain_breaks"] for page in found) == 1
+    assert [member for page in found for member in page["mismatched_members"]] == [M]
+
+
+async def test_a_check_goes_on_only_from_a_next_of_its_own(ledger: Ledger) -> None:
+    for cursor in ("", "m-1", "m-1/points", "m-1/points/x", "m-1/points/1/2", "m 1/points/1", "m-1/points/" + "9" * 30):
+        response = await ledger.http.get(f"/v1/shops/{SHOP}/ledger/check", params={"after": cursor})
+        assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid"), cursor
