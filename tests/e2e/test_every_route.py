@@ -28,6 +28,24 @@ Opener = Any
 
 DOCUMENT: Final = json.loads((ROOT / "docs" / "openapi.json").read_text())
 METHODS: Final = ("get", "put", "post", "delete", "patch")
+KEYED: Final = {
+    "post checkouts",
+    "post checkouts/{checkout}/release",
+    "post holds",
+    "post holds/{hold}/capture",
+    "post holds/{hold}/release",
+    "post notifications/deliveries/replay-dead",
+    "post notifications/deliveries/{delivery}/replay",
+    "post notifications/templates/{scenario}/{language}/test-send",
+    "post rule-sets",
+    "post rule-sets/rollback",
+    "post rule-sets/{version}/activate",
+    "post webhooks/{endpoint}/rotate-secret",
+}
+"""Writes that need an `Idempotency-Key`."""
+
+EXAMPLES_WITHOUT_KEY: Final = 3
+
 EXAMPLES: Final = 10
 """Calls per route; some seven hundred in all."""
 
@@ -188,6 +206,36 @@ def test_every_answer_is_as_the_document_says_and_never_a_server_error(case: Any
             response_schema_conformance,
         ],
     )
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES_WITHOUT_KEY,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+def test_a_route_asks_for_an_idempotency_key_if_the_document_says_so(case: Any, tried: Shop) -> None:
+    case.path_parameters = {**(case.path_parameters or {}), "shop": tried.id}
+    case.headers = {name: value for name, value in (case.headers or {}).items() if name.lower() != "idempotency-key"}
+    answer = case.call(base_url=tried.system.gateway_url, headers=tried.system.tokens.headers(shop=tried.id))
+    if "Idempotency-Key" in {parameter["name"] for parameter in case.operation.definition.raw.get("parameters", [])}:
+        assert answer.status_code >= 400
+    else:
+        assert answer.status_code != 400 or answer.json()["code"] != "idempotency_key_missing"
+
+
+def test_the_writes_that_need_an_idempotency_key_say_so() -> None:
+    """Whatever is not the same when it is done twice and has no key of its own, as each posting and dead letter has."""
+    asking = {
+        f"{method} {path.removeprefix('/v1/shops/{shop}/')}"
+        for path, item in DOCUMENT["paths"].items()
+        for method in METHODS
+        if method in item
+        and "Idempotency-Key" in {parameter["name"] for parameter in item[method].get("parameters", [])}
+    }
+    assert asking == KEYED
 
 
 def _base(system: System, route: Route, *, behind: bool) -> str:

@@ -162,10 +162,15 @@ async def _books(system: System, verdict: Verdict) -> None:
     """The ledger's own check: sums, replay, gaps, chains."""
     headers = system.tokens.headers()
     async with httpx.AsyncClient(base_url=system.gateway_url, headers=headers, timeout=120) as http:
-        answer = (await http.get(f"/v1/shops/{SHOP}/ledger/check", params={"chains": True})).json()
-    for name in ("sum_of_accounts", "replay_mismatches", "seq_gaps", "book_mismatches", "chain_breaks"):
-        if answer[name] != 0:
-            verdict.lost.append(f"ledger check: {name} = {answer[name]}")
+        after: dict[str, str] = {}
+        while True:
+            page = (await http.get(f"/v1/shops/{SHOP}/ledger/check", params={"chains": True, **after})).json()
+            for name in ("sum_of_accounts", "replay_mismatches", "seq_gaps", "book_mismatches", "chain_breaks"):
+                if page[name] != 0:
+                    verdict.lost.append(f"ledger check: {name} = {page[name]}")
+            if page["next"] is None:
+                return
+            after = {"after": page["next"]}
 
 
 async def _downstream(system: System, verdict: Verdict) -> None:
