@@ -32,7 +32,10 @@ class HotRoute:
 
 
 class HotRouter(APIRouter):
-    """Adds routes to the document and, past the framework, to the edge."""
+    """Adds routes to the document and, past the framework, to the edge.
+
+    The edge looks at them before all others, those of operations too: a hot path must fit no other route.
+    """
 
     def __init__(self, *, prefix: str, tag: str) -> None:
         super().__init__(prefix=prefix, tags=[tag])
