@@ -1,5 +1,6 @@
 """The whole ledger on one page: what it listens to, what it does on time, what it answers."""
 
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -13,7 +14,7 @@ from ledger.store.log import LedgerLog
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 READ_CONNECTIONS = 4
-"""Of one process: a read takes a fraction of a millisecond, and Python answers one at a time."""
+"""Of one process, besides the one for balances: a read takes a fraction of a millisecond."""
 
 
 def build(settings: LedgerSettings | None = None) -> Service:
@@ -38,24 +39,23 @@ def build(settings: LedgerSettings | None = None) -> Service:
 async def _open_desk(runtime: Runtime) -> None:
     """Reads go past SQLAlchemy: it would cost more than they do."""
     settings = runtime.service.settings
+    url = settings.database_url.get_secret_value()
+    reading = {
+        "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),
+        "default_transaction_read_only": "on",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_bitmapscan": "off",
+        "jit": "off",
+        # Every statement here reads by key, whatever the key: making a plan costs more than running it.
+        "plan_cache_mode": "force_generic_plan",
+    }
     pool = await asyncpg.create_pool(
-        settings.database_url.get_secret_value(),
-        min_size=0,
-        max_size=READ_CONNECTIONS,
-        reset=_keep_as_it_is,
-        server_settings={
-            "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),
-            "default_transaction_read_only": "on",
-            "enable_seqscan": "off",
-            "enable_hashjoin": "off",
-            "enable_mergejoin": "off",
-            "enable_bitmapscan": "off",
-            "jit": "off",
-            # Every statement here reads by key, whatever the key: making a plan costs more than running it.
-            "plan_cache_mode": "force_generic_plan",
-        },
+        url, min_size=0, max_size=READ_CONNECTIONS, reset=_keep_as_it_is, server_settings=reading
     )
-    runtime.extras["desk"] = api.Desk(runtime.database, pool)
+    connect = partial(asyncpg.connect, url, server_settings=reading)
+    runtime.extras["desk"] = api.Desk(runtime.database, pool, connect)
 
 
 async def _keep_as_it_is(_: asyncpg.Connection) -> None:
@@ -63,4 +63,4 @@ async def _keep_as_it_is(_: asyncpg.Connection) -> None:
 
 
 async def _close_desk(runtime: Runtime) -> None:
-    await runtime.extras["desk"].reads.close()
+    await runtime.extras["desk"].close()

@@ -16,6 +16,7 @@ from ledger.api import STATUSES, checks
 from ledger.asking import _KINDS
 from ledger.domain import REFUSALS
 from ledger.store import checking
+from testkit import wait_until
 
 from .conftest import SHOP, Ledger, iso
 
@@ -117,6 +118,23 @@ async def test_a_balance_is_as_fresh_as_the_moment_it_was_asked_for(ledger: Ledg
         assert (await ledger.balance(M))["available"] == number
     done.set()
     await asyncio.gather(*others)
+
+
+async def test_balances_are_read_again_once_the_database_is_back(ledger: Ledger) -> None:
+    await ledger.award(M, 7)
+    assert (await ledger.balance(M))["available"] == 7
+    ended = await ledger.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND usename = current_user AND pid <> pg_backend_pid()"
+    )
+    assert ended
+
+    async def told() -> httpx.Response | None:
+        answer = await ledger.http.get(f"/v1/shops/{SHOP}/members/{M}/balances")
+        assert answer.status_code in (200, 503)
+        return answer if answer.status_code == 200 else None
+
+    assert (await wait_until(told)).json()["balances"][0]["available"] == 7
 
 
 async def test_many_balances_in_one_call_in_the_order_asked(ledger: Ledger) -> None:
