@@ -3,8 +3,10 @@
 One thread starts all parts and lives as long as the process: the kernel ends the parts when that thread ends.
 """
 
+import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +24,10 @@ from local.system import Part
 
 Phase = Literal["starting", "ready", "stopping", "failed"]
 
-_EVERY_SECONDS: Final = 0.05
+_ASK_SECONDS: Final = 0.05
+"""Between two questions to a part that is not ready yet."""
+_REST_SECONDS: Final = 5.0
+"""Between two looks at the logs' sizes; whatever else happens wakes the supervisor."""
 _RESTART_SECONDS: Final = (0.0, 0.1, 0.2, 0.4, 0.8)
 """Pause before each further restart of a part that keeps ending early; the first comes at once."""
 _STEADY_SECONDS: Final = 5.0
@@ -49,6 +54,36 @@ class _Watched:
     answers: "subprocess.Popen[bytes] | None" = None
     """The process that was last seen to be ready; the asking thread's to set."""
 
+    @property
+    def silent(self) -> bool:
+        """Whether it runs and has not answered yet."""
+        return self.process is not None and self.answers is not self.process
+
+
+class _Bell:
+    """Wakes the supervisor at once, so that it need not look again and again: signals ring it, a child's end is one,
+    and so does the thread that asks around. A pipe, because a signal may come while a lock is held."""
+
+    def __init__(self) -> None:
+        self._heard, self._struck = os.pipe()
+        for end in (self._heard, self._struck):
+            os.set_blocking(end, False)
+
+    def ring_at_signals(self) -> None:
+        """From now on; for the main thread."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # an ignored signal would wake nobody
+        signal.set_wakeup_fd(self._struck, warn_on_full_buffer=False)
+
+    def ring(self) -> None:
+        """Wake who waits, or who will wait next."""
+        with contextlib.suppress(BlockingIOError):  # full of rings that nobody has heard yet
+            os.write(self._struck, b"!")
+
+    def wait(self, seconds: float) -> None:
+        """So long at most."""
+        if select.select([self._heard], [], [], seconds)[0]:
+            os.read(self._heard, 4096)
+
 
 @dataclass(slots=True)
 class Supervisor:
@@ -59,12 +94,16 @@ class Supervisor:
     phase: Phase = "starting"
     message: str = ""
     stopping: bool = False
+    _bell: "_Bell" = field(default_factory=lambda: _Bell())
+    _started: threading.Event = field(default_factory=threading.Event)
+    """Some part has been started and has to be asked whether it is ready."""
     _last_look_at_logs: float = 0.0
 
     def run(self, *, engines_only: bool = False) -> int:
         """Bring the system up and keep it up until told to stop; the exit status of the process."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._asked_to_stop)
+        self._bell.ring_at_signals()
         threading.Thread(target=self._ask_around, name="ask-around", daemon=True).start()
         status = 0
         try:
@@ -72,7 +111,7 @@ class Supervisor:
             self._say("ready")
             while not self.stopping:
                 self._look_after()
-                time.sleep(_EVERY_SECONDS)
+                self._rest()
         except StartFailed as error:
             status = 1
             self._say("failed", str(error))
@@ -87,11 +126,15 @@ class Supervisor:
     def _ask_around(self) -> None:
         # In a thread of its own: a part that answers slowly must not delay the restart of another one.
         while True:
-            for watched in list(self.watched.values()):
-                process = watched.process
-                if process is not None and watched.answers is not process and watched.part.ready():
-                    watched.answers = process
-            time.sleep(_EVERY_SECONDS)
+            self._started.wait()
+            self._started.clear()
+            while silent := [watched for watched in list(self.watched.values()) if watched.silent]:
+                for watched in silent:
+                    process = watched.process
+                    if process is not None and watched.part.ready():
+                        watched.answers = process
+                        self._bell.ring()
+                time.sleep(_ASK_SECONDS)
 
     def _bring_up(self, *, engines_only: bool) -> None:
         self._say("starting", "keys")
@@ -132,7 +175,7 @@ class Supervisor:
                 child.stop(process, stop_signal=command.stop_signal, timeout_seconds=3)
                 raise StartFailed("stopped while starting")
             self._look_after()
-            time.sleep(_EVERY_SECONDS)
+            self._rest()
         if process.returncode != 0:
             raise StartFailed(f"{step} failed; {_tail(log)}")
 
@@ -142,6 +185,7 @@ class Supervisor:
             watched.process = child.spawn(part.command, log=output)
         watched.started_at = time.monotonic()
         watched.ready = False
+        self._started.set()
         self._save()
 
     def _wait_for(self, names: Sequence[str]) -> None:
@@ -157,7 +201,12 @@ class Supervisor:
             if hopeless or time.monotonic() > deadline:
                 late = (hopeless or waiting)[0]
                 raise StartFailed(f"{late} is not ready; {_tail(self._log(late))}")
-            time.sleep(_EVERY_SECONDS)
+            self._rest()
+
+    def _rest(self) -> None:
+        """Until a part ends or answers, a signal comes, or a restart is due."""
+        due = [watched.restart_at for watched in self.watched.values() if watched.process is None]
+        self._bell.wait(max(0.0, min(due) - time.monotonic()) if due else _REST_SECONDS)
 
     def _look_after(self) -> None:
         now = time.monotonic()

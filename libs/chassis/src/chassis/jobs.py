@@ -13,7 +13,10 @@ from chassis.pauses import pause
 from chassis.telemetry import JOB_FAILURES, JOB_SECONDS
 
 LEASE_SECONDS = 15.0
-"""A runner that falls silent is replaced after this; it renews three times as often."""
+"""A runner that falls silent is replaced after this."""
+
+RENEWALS = 3
+"""How often it renews in that time, whether its job takes minutes or is done again every second: each is a write."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class JobRunner:
         self._database = database
         self._owner = owner
         self._lease = f"job:{job.name}"
+        self._renew_at = 0.0
         self._log = structlog.get_logger().bind(job=job.name)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop."""
         while not stop.is_set():
             try:
-                if await self._renew():
+                if time.monotonic() < self._renew_at or await self._renew():
                     await self._once(stop)
             except Exception as error:  # noqa: BLE001  # the next run may work; the metric and the log say so
                 JOB_FAILURES.labels(self._job.name).inc()
@@ -59,7 +63,7 @@ class JobRunner:
         started = time.monotonic()
         work = asyncio.create_task(_as_coroutine(self._job.run(self._database, stop)))
         try:
-            while not (await asyncio.wait([work], timeout=LEASE_SECONDS / 3))[0]:
+            while not (await asyncio.wait([work], timeout=LEASE_SECONDS / RENEWALS))[0]:
                 if not await self._renew():
                     self._log.warning("job_lost_lease")
                     return
@@ -71,8 +75,11 @@ class JobRunner:
         JOB_SECONDS.labels(self._job.name).observe(time.monotonic() - started)
 
     async def _renew(self) -> bool:
+        asked_at = time.monotonic()
         async with self._database.look() as driver:
-            return await lease.take(driver, self._lease, self._owner, LEASE_SECONDS)
+            ours = await lease.take(driver, self._lease, self._owner, LEASE_SECONDS)
+        self._renew_at = asked_at + LEASE_SECONDS / RENEWALS if ours else 0.0
+        return ours
 
 
 async def _as_coroutine(awaitable: Awaitable[None]) -> None:

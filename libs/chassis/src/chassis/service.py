@@ -49,8 +49,12 @@ GARBAGE_EVERY_SECONDS = 5.0
 """How often cycles are looked for. A batch holds some 100,000 objects that end by themselves when it does; a collector
 that runs by their number walks them again and again, and took a quarter of the processor."""
 
+GARBAGE_OBJECTS = 2_000
+"""Fewer new objects than that are not worth a walk, which costs the same for one of them: a process at rest makes none.
+What they hold is under a megabyte."""
+
 FULL_GARBAGE_EVERY = 60
-"""Every so many looks the old objects are walked too."""
+"""Every so many walks the old objects are walked too."""
 
 MODES = ("api", "worker", "jobs", "migrate", "all")
 
@@ -194,11 +198,12 @@ async def _collect_garbage(stop: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    looks = 0
+    walks = 0
     while not stop.is_set():
         await pause(stop, GARBAGE_EVERY_SECONDS)
-        looks += 1
-        gc.collect(2 if looks % FULL_GARBAGE_EVERY == 0 else 1)
+        if gc.get_count()[0] >= GARBAGE_OBJECTS:
+            walks += 1
+            gc.collect(2 if walks % FULL_GARBAGE_EVERY == 0 else 1)
 
 
 def run(build: Callable[[], Service]) -> None:

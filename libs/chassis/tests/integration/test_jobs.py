@@ -92,6 +92,23 @@ async def test_a_runner_that_lost_its_lease_stops_at_once_and_runs_again_later(
     await database.close()
 
 
+async def test_a_job_that_runs_often_renews_its_lease_seldom(offline: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times in a lease's length and not at every run: at rest the lease would be all that is written."""
+    database, stop, ends = Database(offline.settings), asyncio.Event(), []
+
+    async def run(database: Database, stop: asyncio.Event) -> None:
+        ends.extend(await offline.query("SELECT expires_at FROM lease"))
+        if len(ends) == 10:
+            monkeypatch.setattr(jobs.time, "monotonic", lambda: now() + jobs.LEASE_SECONDS / jobs.RENEWALS)
+        if len(ends) == 20:
+            stop.set()
+
+    now = jobs.time.monotonic
+    await JobRunner(Job("busy", 0.001, run), database, "one").run(stop)
+    assert [ends.count(end) for end in sorted(set(ends))] == [10, 10]
+    await database.close()
+
+
 async def test_a_job_that_fails_runs_again(offline: Probe) -> None:
     database, stop, tries = Database(offline.settings), asyncio.Event(), []
 
