@@ -94,7 +94,7 @@ class Supervisor:
     phase: Phase = "starting"
     message: str = ""
     stopping: bool = False
-    _bell: "_Bell" = field(default_factory=lambda: _Bell())
+    _bell: _Bell = field(default_factory=_Bell)
     _started: threading.Event = field(default_factory=threading.Event)
     """Some part has been started and has to be asked whether it is ready."""
     _last_look_at_logs: float = 0.0

@@ -77,7 +77,7 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
         "HTTP_PORT": str(service_port(settings, service)),
         "JWKS_FILE": str(keys.jwks_file(settings)),
         "INSTANCE": f"{service}-local",
-        # The one process of a service records and sends: it wakes its relay itself, whose own looks are for a second one.
+        # A service is one process here, which wakes its relay itself; the relay's own looks are for what others record.
         "RELAY_IDLE_MS": "1000",
     }
     if service in SERVICE_SCOPES:

@@ -30,7 +30,8 @@ POLL_MS = 500
 """Longest wait for a batch; a stop is noticed after it."""
 
 FETCH_WAIT_MS = 1_000
-"""How long Kafka holds an empty fetch; the first record ends it at once, so longer only means fewer of them at rest."""
+"""How long Kafka holds an empty fetch, and how long the fetcher waits for its end before it looks around; the first
+record ends both at once, so longer only means fewer of them at rest."""
 
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bytes of one fetch over all partitions: several full batches, bounded memory."""
@@ -129,6 +130,7 @@ class Worker:
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             fetch_max_bytes=FETCH_MAX_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            consumer_timeout_ms=FETCH_WAIT_MS,
         )
         kafka.subscribe([self.consumer.topic.name], listener=_Assignment(self, kafka, stop))
         try:

@@ -23,3 +23,9 @@ async def take(driver: asyncpg.Connection, name: str, owner: str, seconds: float
 async def give_up(driver: asyncpg.Connection, name: str, owner: str) -> None:
     """End the lease now, so that the next leader need not wait for its expiry."""
     await driver.execute("DELETE FROM lease WHERE name = $1 AND owner = $2", name, owner)
+
+
+async def inherit(driver: asyncpg.Connection, instance: str) -> None:
+    """End what an earlier process of this replica's name held: it is gone, or else it will be a leader that wakes late,
+    which every user of a lease must bear anyway. Without this a replica that was killed waits for its own leases."""
+    await driver.execute("DELETE FROM lease WHERE starts_with(owner, $1)", f"{instance}.")

@@ -17,7 +17,7 @@ import uvloop
 from fastapi import APIRouter
 from sqlalchemy import text
 
-from chassis import deadletters, migrations, telemetry, waiting
+from chassis import deadletters, lease, migrations, telemetry, waiting
 from chassis.consumer import Worker
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
 from chassis.ids import new_id
@@ -121,6 +121,7 @@ class Runtime:
         """Run the parts of a mode until told to stop; then let what is in flight end."""
         service = self.service
         self.mode = mode
+        await self._inherit()
         if service.startup is not None:
             await service.startup(self)
         parts: list[Coroutine[Any, Any, None]] = []
@@ -150,6 +151,18 @@ class Runtime:
                 await service.shutdown(self)
             await self.database.close()
 
+    async def _inherit(self) -> None:
+        instance = self.service.settings.instance
+        if instance is None:
+            return
+        try:
+            async with self.database.look() as driver:
+                await lease.inherit(driver, instance)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            structlog.get_logger().warning("leases_left_to_expire", error=repr(error))
+
     async def _serve(self, stop: asyncio.Event) -> None:
         from chassis.http import create_app
         from chassis.server import Protocol
@@ -169,17 +182,7 @@ class Runtime:
             ws="none",
             lifespan="off",
         )
-        server = uvicorn.Server(config)
-
-        async def end() -> None:
-            await stop.wait()
-            server.should_exit = True
-
-        ending = asyncio.create_task(end())
-        try:
-            await server._serve()  # noqa: SLF001  # `serve` would take the signals
-        finally:
-            ending.cancel()
+        await _Server(config, stop)._serve()  # noqa: SLF001  # `serve` would take the signals
 
     async def _housekeep(self, database: Database, _: asyncio.Event) -> None:
         async with database.begin() as tx:
@@ -191,6 +194,18 @@ class Runtime:
                 parked = await waiting.backlog(tx.driver, consumer.name)
                 telemetry.WAITING.labels(consumer.name).set(parked.count)
                 telemetry.WAITING_AGE.labels(consumer.name).set(parked.age_seconds)
+
+
+class _Server(uvicorn.Server):
+    """Serves until told to stop. uvicorn's own loop looks ten times a second whether it should end, and what the time
+    is for a header that we do not send."""
+
+    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def main_loop(self) -> None:
+        await self._stop.wait()
 
 
 async def _collect_garbage(stop: asyncio.Event) -> None:

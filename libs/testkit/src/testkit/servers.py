@@ -23,6 +23,9 @@ KAFKA_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
 
 _PREFIX: Final = "accrual-test-"
 
+_START_SECONDS: Final = 60
+"""A server is up after a few seconds; ten times that on a busy machine."""
+
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
@@ -31,7 +34,7 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given
     elif _engine_has("postgres:18"):
-        from testcontainers.postgres import PostgresContainer
+        from testcontainers.community.postgres import PostgresContainer
 
         with PostgresContainer("postgres:18", username="postgres", dbname="postgres", driver=None) as container:
             yield container.get_connection_url()
@@ -51,10 +54,8 @@ def kafka_broker() -> Iterator[str]:
     if given:
         yield given
     elif _engine_has(image):
-        from testcontainers.kafka import KafkaContainer
-
-        with KafkaContainer(image).with_kraft() as container:
-            yield container.get_bootstrap_server()
+        with _kafka_container(image, child.free_port()) as bootstrap_servers:
+            yield bootstrap_servers
     else:
         with _folder() as folder:
             broker = Kafka(folder=folder / "kafka", port=child.free_port(), controller_port=child.free_port())
@@ -64,12 +65,40 @@ def kafka_broker() -> Iterator[str]:
 
 
 @contextmanager
+def _kafka_container(image: str, port: int) -> Iterator[str]:
+    """The library's own Kafka container knows another maker's image only. One port inside and out, because the broker
+    finds itself under the address that it tells others."""
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    settings = {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@127.0.0.1:9093",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://127.0.0.1:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+    }
+    started = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(_START_SECONDS)
+    container = DockerContainer(image).with_envs(**settings).with_bind_ports(port, port).waiting_for(started)
+    with container:
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
 def _running(command: child.Command, ready: Callable[[], bool], folder: Path) -> Iterator[None]:
     log = folder / f"{command.name}.log"
     with log.open("wb") as output:
         process = child.spawn(command, log=output)
     try:
-        child.wait_ready(process, ready, what=command.name, timeout_seconds=150, log=log)
+        child.wait_ready(process, ready, what=command.name, timeout_seconds=_START_SECONDS, log=log)
         yield
     finally:
         child.stop(process, stop_signal=command.stop_signal, timeout_seconds=10)
@@ -105,13 +134,17 @@ def _alive(pid: int) -> bool:
 
 
 def _engine_has(image: str) -> bool:
-    # Only an image that is there counts: an engine may answer and yet be unable to pull, or take minutes over it.
+    # Only images that are there count: an engine may answer and yet be unable to pull, or take minutes over it. One of
+    # them is the library's own, which removes what a killed session leaves behind.
     docker = shutil.which("docker")
     if docker is None or find_spec("testcontainers") is None:
         return False
+    from testcontainers.core.config import testcontainers_config as library
+
+    images = [image] if library.ryuk_disabled else [image, library.ryuk_image]
     try:
         result = subprocess.run(
-            [docker, "image", "inspect", image], capture_output=True, timeout=5, check=False, stdin=subprocess.DEVNULL
+            [docker, "image", "inspect", *images], capture_output=True, timeout=5, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import psutil
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from testcontainers.core.config import testcontainers_config as library
 
 from contracts.topics import ORDERS
 from local import databases
-from testkit import wait_until
+from testkit import servers, wait_until
 
 
 async def test_postgres_is_real_and_new_enough(postgres: str) -> None:
@@ -65,8 +68,9 @@ async def test_topics_are_empty_again_for_the_next_test(topics: str) -> None:
 async def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
     script = tmp_path / "session.py"
     script.write_text(
-        "import sys, time\nfrom testkit.servers import kafka_broker, postgres_server\n"
-        "with postgres_server(), kafka_broker():\n    print('up', flush=True)\n    time.sleep(60)\n"
+        "import time\nfrom testkit import servers\n"
+        "servers._engine_has = lambda image: False  # containers have a reaper of their own\n"
+        "with servers.postgres_server(), servers.kafka_broker():\n    print('up', flush=True)\n    time.sleep(60)\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
     session = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment)
@@ -78,6 +82,33 @@ async def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
     session.wait()
     session.stdout.close()
     await wait_until(lambda: not any(map(_alive, servers)), what="the servers to end")
+
+
+async def test_containers_are_used_where_their_images_and_their_reaper_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that would have to pull first is passed over."""
+    engine = tmp_path / "docker"
+    engine.write_text('#!/bin/sh\nshift 2\nfor image; do grep -qx "$image" "$(dirname "$0")/images" || exit 1; done\n')
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    images = tmp_path / "images"
+    images.write_text("postgres:18\n")
+    monkeypatch.setattr(library, "ryuk_disabled", False)
+    assert not servers._engine_has("postgres:18")
+    monkeypatch.setattr(library, "ryuk_disabled", True)
+    assert servers._engine_has("postgres:18")
+    assert not servers._engine_has("apache/kafka:4.3.0")
+    monkeypatch.setattr(library, "ryuk_disabled", False)
+    images.write_text(f"postgres:18\n{library.ryuk_image}\n")
+    assert servers._engine_has("postgres:18")
+
+
+def test_what_containers_are_made_with_is_where_it_is_looked_for() -> None:
+    """In a process of its own, in which a module that has moved is imported for the first time."""
+    imports = re.findall(r"from testcontainers\S+ import \w+(?: as \w+)?", Path(servers.__file__).read_text())
+    assert len(imports) == 4
+    subprocess.run([sys.executable, "-W", "error", "-c", "\n".join(imports)], check=True)
 
 
 def _alive(process: psutil.Process) -> bool:
