@@ -1,4 +1,4 @@
-"""`python -m bench [pipeline] [postings] [http]` measures; `python -m bench chaos` kills. Results in bench/results."""
+"""`python -m bench [pipeline] [postings] [http] [rest]` measures; `python -m bench chaos` kills."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bench import http, pipeline, postings, results
+from bench import http, pipeline, postings, rest, results
 from bench.chaos.run import run as chaos
 from bench.results import Figure
 from testkit.system import System, running_system
@@ -17,6 +17,7 @@ PARTS: Final[Mapping[str, Callable[[System], Awaitable[list[Figure]]]]] = {
     "postings": postings.measure,
     "http": http.measure,
     "pipeline": pipeline.measure,
+    "rest": rest.measure,
 }
 
 

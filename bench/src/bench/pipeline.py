@@ -41,12 +41,12 @@ async def measure(system: System) -> list[Figure]:
         shop = f"bench-{label}"
         await open_shop(system, shop)
         async with seen(system, shop) as downstream:
-            await _through(system, downstream, _orders(year, shop, members, members, "fill"))
-            rate = await _backlog(system, downstream, _orders(year, shop, members, ORDERS, "run"))
+            await through(system, downstream, orders(year, shop, members, members, "fill"))
+            rate = await _backlog(system, downstream, orders(year, shop, members, ORDERS, "run"))
             figures.append(Figure.beside(f"orders_per_second_{label}_members", rate, "orders/s", floor))
             if label == "5k":
-                orders = _orders(year, shop, members, LATENCY_RATE * LATENCY_SECONDS, "paced")
-                figures += await _paced(system, downstream, orders)
+                paced = orders(year, shop, members, LATENCY_RATE * LATENCY_SECONDS, "paced")
+                figures += await _paced(system, downstream, paced)
     return figures
 
 
@@ -101,7 +101,7 @@ async def seen(system: System, shop: str) -> AsyncIterator[Downstream]:
         await consumer.stop()
 
 
-def _orders(year: Year, shop: str, members: int, count: int, prefix: str) -> list[OrderEvent]:
+def orders(year: Year, shop: str, members: int, count: int, prefix: str) -> list[OrderEvent]:
     """One order-paid event of each of so many real baskets that earn, given out to that many members in turn."""
     events: list[OrderEvent] = []
     for turn in itertools.count():
@@ -117,7 +117,8 @@ def _orders(year: Year, shop: str, members: int, count: int, prefix: str) -> lis
     raise AssertionError("there is always another turn")
 
 
-async def _through(system: System, downstream: Downstream, events: list[OrderEvent]) -> None:
+async def through(system: System, downstream: Downstream, events: list[OrderEvent]) -> None:
+    """Publish orders and wait until the award of each has been seen."""
     await workload.publish(system.bootstrap_servers, events)
     await downstream.all_of([event.order for event in events])
 

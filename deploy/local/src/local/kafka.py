@@ -99,6 +99,8 @@ class Kafka:
                 # Much less would make a living broker miss it on a busy machine.
                 "broker.session.timeout.ms=4000",
                 "broker.heartbeat.interval.ms=1000",
+                # No empty records twice a second that tell other brokers how far behind they are: there are none.
+                "metadata.max.idle.interval.ms=0",
                 "auto.create.topics.enable=false",
                 "num.partitions=1",
                 "default.replication.factor=1",

@@ -29,9 +29,13 @@ from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSU
 POLL_MS = 500
 """Longest wait for a batch; a stop is noticed after it."""
 
-FETCH_WAIT_MS = 1_000
+FETCH_WAIT_MS = 2_000
 """How long Kafka holds an empty fetch, and how long the fetcher waits for its end before it looks around; the first
-record ends both at once, so longer only means fewer of them at rest."""
+record ends both at once, so longer only means fewer of them at rest. An idle worker that gets other partitions finds
+their positions behind its last fetch, so not much longer."""
+
+HEARTBEATS = 5
+"""In the length of a session: four may be lost, and after one a worker notices that another has come."""
 
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """Bytes of one fetch over all partitions: several full batches, bounded memory."""
@@ -125,7 +129,7 @@ class Worker:
             auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=max(200, self._settings.session_timeout_ms // 10),
+            heartbeat_interval_ms=self._settings.session_timeout_ms // HEARTBEATS,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             fetch_max_bytes=FETCH_MAX_BYTES,

@@ -5,9 +5,10 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ class System:
     """A running system: where its parts are, and how to hurt them."""
 
     settings: LocalSettings
+    ready_after_seconds: float = 0.0
+    """From the start of the supervisor in an empty folder until every part was ready."""
 
     @property
     def gateway_url(self) -> str:
@@ -119,6 +122,7 @@ async def running_system(folder: Path, environment: Mapping[str, str] | None = N
         environment={**told, **(environment or {})},
     )
     log = settings.logs / "supervisor.log"
+    began_at = time.monotonic()
     with log.open("wb") as output:
         process = child.spawn(command, log=output, inherited=inherited)
     system = System(settings)
@@ -130,7 +134,7 @@ async def running_system(folder: Path, environment: Mapping[str, str] | None = N
 
     try:
         await wait_until(started, timeout_seconds=START_SECONDS, every_seconds=0.1, what=f"the system (log: {log})")
-        yield system
+        yield replace(system, ready_after_seconds=time.monotonic() - began_at)
     finally:
         await asyncio.to_thread(child.stop, process, stop_signal=signal.SIGTERM, timeout_seconds=40)
 
