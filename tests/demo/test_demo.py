@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 import workload
+from contracts.orders import OrderPlaced
 from demo.marker import Marker
 from demo.running import SHOP, shop_file
 from demo.screen import Screen
-from demo.visiting import LARGEST, SMALLEST, VISITORS, visitors
+from demo.visiting import LARGEST, SMALLEST, VISITORS, as_model, cart_of, visitors
 from rules import file
 from rules.domain.evaluation import evaluate
 from rules.domain.order import Facts
 from rules.domain.settlement import settle
 from rules.testing import state_of
-from workload import Plan, Year, model
+from workload import Kind, Plan, Year, model
+from workload.lives import Teller
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,17 @@ def test_visitors_are_the_same_every_time(year: Year) -> None:
     for visit in one:
         columns = (visit.basket.quantities, visit.basket.unit_prices, visit.basket.discounts)
         assert SMALLEST <= sum(count * price - off for count, price, off in zip(*columns, strict=True)) <= LARGEST
+
+
+def test_a_visitors_cart_is_the_basket(year: Year) -> None:
+    visit = visitors(year.take(2_000))[0]
+    teller = Teller(Plan(shop=SHOP, ends_at=datetime(2026, 11, 22, tzinfo=UTC)), year.products)
+    sold = as_model(teller.tell(visit.basket, kind=Kind.COMPLETED, member=visit.member))
+    lines = cart_of(sold)["lines"]
+    assert [line["quantity"] for line in lines] == list(visit.basket.quantities)
+    assert [line["unit_price"] for line in lines] == list(visit.basket.unit_prices)
+    assert [line["discount"] for line in lines] == list(visit.basket.discounts)
+    assert OrderPlaced(**{**sold.__dict__, "paid_at": None}).lines == sold.lines
 
 
 def test_a_marker_is_kept_whole_and_says_what_was_replayed(tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ def _checkout(visit: Visit, screen: Screen) -> None:
     quote, checkout = visit.quote, visit.checkout
     if quote is not None:
         limit = f", limited by the {quote['limited_by'].replace('_', ' ')}" if quote["limited_by"] else ""
+        which = "a quote for the same cart today" if visit.made_before else "the quote for its cart"
         screen.say(
-            f"the quote for its cart: up to {quote['points']:,} of {quote['available']:,} points, "
+            f"{which}: up to {quote['points']:,} of {quote['available']:,} points, "
             f"worth {_money(quote['worth'])}{limit}"
         )
     if checkout is not None:

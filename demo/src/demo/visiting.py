@@ -15,7 +15,7 @@ from demo.gateway import Gateway, Refused
 from demo.running import SHOP
 from demo.screen import Screen
 from workload import Basket, Kind, OrderEvent, Plan, Publisher, Selection
-from workload.lives import Teller
+from workload.lives import Life, Teller
 
 VISITORS: Final = 24
 AT_ONCE: Final = 6
@@ -44,6 +44,8 @@ class Visit:
     held: dict[str, Any] | None = None
     checkout: dict[str, Any] | None = None
     """As it stands in the end; None where no points could be used."""
+    made_before: bool = False
+    """An earlier run made the checkout, from another balance than the quote's."""
 
     @property
     def order(self) -> str:
@@ -94,7 +96,8 @@ async def visit_all(gateway: Gateway, bootstrap_servers: str, baskets: Selection
 
 async def _come(gateway: Gateway, publisher: Publisher, teller: Teller, visit: Visit, number: int) -> None:
     life = teller.tell(visit.basket, kind=Kind.COMPLETED, member=visit.member, placed_at=datetime.now(UTC))
-    cart = _cart(life.newest)
+    sold = as_model(life)
+    cart = cart_of(sold)
     visit.quote = await gateway.post(
         "checkouts/quote", {"member": visit.member, "cart": cart}, key=f"{visit.checkout_id}-quote"
     )
@@ -104,7 +107,7 @@ async def _come(gateway: Gateway, publisher: Publisher, teller: Teller, visit: V
         if refused.status != httpx.codes.NOT_FOUND:
             raise
     else:
-        visit.held = visit.checkout
+        visit.held, visit.made_before = visit.checkout, True
         return
     asked = {
         "checkout": visit.checkout_id,
@@ -123,7 +126,7 @@ async def _come(gateway: Gateway, publisher: Publisher, teller: Teller, visit: V
         await gateway.post(f"checkouts/{visit.checkout_id}/release", {}, key=f"{visit.checkout_id}-release")
         visit.checkout = await _until(gateway, visit, "state", ("released",))
         return
-    order = _paid(life.newest, visit, life.payable)
+    order = _paid(sold, visit, life.payable)
     await _tell(publisher, OrderPlaced(**{**order.__dict__, "revision": 1, "paid_at": None, "tenders": ()}))
     await _tell(publisher, order)
     visit.checkout = await _until(gateway, visit, "state", ("captured",))
@@ -131,6 +134,11 @@ async def _come(gateway: Gateway, publisher: Publisher, teller: Teller, visit: V
         refund = Refund(refund=f"{visit.order}-r1", at=datetime.now(UTC), amount=order.tenders[-1].amount // 2)
         await _tell(publisher, OrderRefunded(**{**order.__dict__, "revision": 3, "refunds": (refund,)}))
         visit.checkout = await _until(gateway, visit, "returned", range(1, visit.checkout["captured"] + 1))
+
+
+def as_model(life: Life) -> OrderPaid:
+    """The state that holds in the end, as a model: what is made of it is checked as it is made."""
+    return OrderPaid.model_validate_json(life.events[-1].body)
 
 
 def _paid(order: Order, visit: Visit, payable: int) -> OrderPaid:
@@ -169,7 +177,8 @@ async def _until(gateway: Gateway, visit: Visit, field: str, wanted: Iterable[An
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _cart(order: Order) -> dict[str, Any]:
+def cart_of(order: Order) -> dict[str, Any]:
+    """What a shop would ask a quote for."""
     wanted = ("product", "categories", "brand", "tags", "quantity", "unit_price", "discount", "gift_card")
     return {
         "channel": order.channel,
