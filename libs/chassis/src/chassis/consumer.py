@@ -7,11 +7,10 @@ Kafka only delivers; where this consumer stands is in the database (`fence`), an
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
@@ -20,14 +19,12 @@ from chassis.batch import Applier, Ending
 from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded, is_transient
 from chassis.fence import Partition, Position
 from chassis.flood import Flood
+from chassis.gathering import Batch, Gathering, end_spans
 from chassis.kafka import topic_ids
-from chassis.messages import Consumer, Message, Raw, read
+from chassis.messages import Consumer, Message
 from chassis.pauses import pause
 from chassis.settings import ServiceSettings
-from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED, open_span
-
-POLL_MS = 500
-"""Longest wait for a batch; a stop is noticed after it."""
+from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED
 
 FETCH_WAIT_MS = 2_000
 """How long Kafka holds an empty fetch, and how long the fetcher waits for its end before it looks around; the first
@@ -45,10 +42,6 @@ METADATA_MAX_AGE_MS = 10_000
 
 MAX_POLL_INTERVAL_MS = 600_000
 """An outage of the database that is shorter than this moves no partitions between members of the group."""
-
-GATHER_SECONDS = 0.01
-"""A batch that is not full waits so long for more: a transaction costs the same for one message as for a hundred, and
-what a relay sends at once arrives in several parts."""
 
 HINT_SECONDS = 1.0
 """How often Kafka is told where we stand, at most; each time is a round trip."""
@@ -78,6 +71,7 @@ class Worker:
         self._database = database
         self._settings = settings
         self._applier = Applier(self.name, consumer, database)
+        self._gathering = Gathering(consumer, settings.batch_size)
         self._flood = Flood(settings)
         self._to_quarantine: set[str] = set()
         self._busy = asyncio.Lock()
@@ -119,6 +113,7 @@ class Worker:
 
     async def _session(self, stop: asyncio.Event) -> None:
         self._applier.next.clear()
+        self._gathering.next.clear()
         self._to_hint.clear()
         kafka = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap_servers,
@@ -139,31 +134,32 @@ class Worker:
         kafka.subscribe([self.consumer.topic.name], listener=_Assignment(self, kafka, stop))
         try:
             await kafka.start()
-            while not stop.is_set():
-                if self.problem:
-                    raise Stopped(self.problem)
-                fetched = await self._gathered(kafka, stop)
-                async with self._busy:
-                    await self._apply(kafka, fetched, stop)
-                await self._hint(kafka)
+            await self._work(kafka, stop)
         except Ending:
             return
         finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(kafka.stop(), LEAVE_SECONDS)
 
-    async def _gathered(
-        self, kafka: AIOKafkaConsumer, stop: asyncio.Event
-    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
-        """The next batch: what is there, or what comes first, and what comes right behind it."""
-        most = self._settings.batch_size
-        fetched: dict[TopicPartition, list[ConsumerRecord]] = await kafka.getmany(timeout_ms=POLL_MS, max_records=most)
-        count = sum(map(len, fetched.values()))
-        if 0 < count < most:
-            await pause(stop, GATHER_SECONDS)
-            for tp, records in (await kafka.getmany(timeout_ms=0, max_records=most - count)).items():
-                fetched.setdefault(tp, []).extend(records)
-        return fetched
+    async def _work(self, kafka: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        """Apply batch after batch; while one waits for the database the next one is gathered."""
+        idle = asyncio.Event()
+        idle.set()
+        coming = asyncio.create_task(self._gathering.batch(kafka, idle))
+        try:
+            while not stop.is_set():
+                if self.problem:
+                    raise Stopped(self.problem)
+                batch = await coming
+                idle.clear()
+                coming = asyncio.create_task(self._gathering.batch(kafka, idle))
+                async with self._busy:
+                    await self._apply(kafka, batch, stop)
+                idle.set()
+                await self._hint(kafka)
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def find_positions(self, kafka: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         """Read where these partitions stand, in the database, and seek there. A log that does not fit stops us."""
@@ -190,12 +186,15 @@ class Worker:
                 self.problem += "; messages are lost or were never these: a person must say where to go on"
                 return
             kafka.seek(tp, position)
-        self._applier.next.update((partition, position.next) for partition, position in positions.items())
+        found = {partition: position.next for partition, position in positions.items()}
+        self._applier.next.update(found)
+        self._gathering.next.update(found)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Let go of partitions; records of them that are still on their way are dropped."""
         for partition in partitions:
             self._applier.next.pop(partition, None)
+            self._gathering.next.pop(partition, None)
             self._to_hint.pop(partition, None)
 
     async def settle(self) -> None:
@@ -205,32 +204,9 @@ class Worker:
 
     # -- one batch
 
-    async def _apply(
-        self, kafka: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], stop: asyncio.Event
-    ) -> None:
-        received_at = time.monotonic()
-        messages: list[Message] = []
-        spans: list[Any] = []
-        ends: dict[Partition, int] = {}
-        for tp, records in fetched.items():
-            partition = (tp.topic, tp.partition)
-            start = self._applier.next.get(partition)
-            if start is None:
-                continue  # not ours, or not ours yet: records can arrive before the position is known
-            name, wants = f"apply {tp.topic}", self.consumer.wants
-            for record in records:
-                if record.offset < start:
-                    continue  # applied already, or here twice: a partition that was taken and given back amid a batch
-                ends[partition] = start = record.offset + 1  # gaps are normal: a transactional publisher leaves them
-                raw = Raw(record.topic, record.partition, record.offset, record.key, record.headers, record.value)
-                if wants is not None and not wants(raw):
-                    continue
-                span, traceparent = open_span(name, raw.traceparent)
-                if span is not None:
-                    spans.append(span)
-                message = read(self.consumer, raw, traceparent)
-                if message.wanted:
-                    messages.append(message)
+    async def _apply(self, kafka: AIOKafkaConsumer, batch: Batch, stop: asyncio.Event) -> None:
+        batch.drop_misfits(self._applier.next)
+        messages, ends = batch.messages, batch.ends
         if not ends:
             return
         try:
@@ -241,9 +217,9 @@ class Worker:
             await self.find_positions(kafka, [TopicPartition(*partition) for partition in ends])
             return
         finally:
-            for span in spans:
-                span.end()
-        BATCH_SECONDS.labels(self.name).observe(time.monotonic() - received_at)
+            for part in batch.parts.values():
+                end_spans(part.spans)
+        BATCH_SECONDS.labels(self.name).observe(time.monotonic() - batch.began_at)
         BATCH_MESSAGES.labels(self.name).observe(len(messages))
         self._to_hint.update(ends)
         await self._stem(messages)

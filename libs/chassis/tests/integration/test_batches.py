@@ -14,6 +14,7 @@ from chassis import Outcome, Poison, Transaction, deadletters, fence, queues, wa
 from chassis.batch import Applier
 from chassis.consumer import Worker
 from chassis.database import Database, is_transient
+from chassis.gathering import Batch, Gathering
 from chassis.messages import Consumer, Message, Raw, read
 from contracts import encode, topics
 from contracts.activities import ActivityRecorded
@@ -42,43 +43,82 @@ async def _wait_in_queue(database: Database, consumer: Consumer, *raws: Raw) -> 
         await waiting.join(tx.driver, consumer.name, [read(consumer, raw, None) for raw in raws])
 
 
+def _worker(offline: Probe, *, at: int) -> Worker:
+    """A consumer's worker that stands at an offset, without its loop."""
+    worker = Worker("probe", _consumer(), Database(offline.settings), offline.settings)
+    worker._applier.next[PARTITION] = worker._gathering.next[PARTITION] = at
+    return worker
+
+
+def _fetched(partition: int, *offsets: int) -> dict[TopicPartition, list[Any]]:
+    return {TopicPartition("activities", partition): [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]}
+
+
 async def test_records_below_the_position_and_of_partitions_without_one_are_dropped(offline: Probe) -> None:
-    database = Database(offline.settings)
-    await _standing_at(database, 5)
-    worker = Worker("probe", _consumer(), database, offline.settings)
-    worker._applier.next[PARTITION] = 5
-
-    def fetched(partition: int, *offsets: int) -> tuple[TopicPartition, list[Any]]:
-        records = [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]
-        return TopicPartition("activities", partition), records
-
-    await worker._apply(None, dict([fetched(0, 3, 4, 5, 8), fetched(1, 9)]), asyncio.Event())
+    worker, batch = _worker(offline, at=5), Batch()
+    await _standing_at(worker._database, 5)
+    worker._gathering.read(_fetched(0, 3, 4, 5, 8) | _fetched(1, 9), batch)
+    await worker._apply(None, batch, asyncio.Event())
     assert await offline.effects() == ["corner/a-5", "corner/a-8"]
     assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 9)]
-    await database.close()
+    await worker._database.close()
 
 
-async def test_a_partition_that_is_given_back_amid_a_batch_is_applied_once(offline: Probe) -> None:
-    database = Database(offline.settings)
-    await _standing_at(database, 5)
-    worker = Worker("probe", _consumer(), database, offline.settings)
-    worker._applier.next[PARTITION] = 5
-
-    class Kafka:
-        """Gives the same records again from the position that was read anew, as after a rebalance between two polls."""
-
-        def __init__(self) -> None:
-            self.polls = [(5, 6), (5, 6, 7)]
-
-        async def getmany(self, **_: Any) -> dict[TopicPartition, list[Any]]:
-            offsets = self.polls.pop(0)
-            return {TopicPartition(*PARTITION): [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]}
-
-    fetched = await worker._gathered(Kafka(), asyncio.Event())  # type: ignore[arg-type]
-    await worker._apply(None, fetched, asyncio.Event())  # type: ignore[arg-type]
+async def test_a_partition_that_comes_back_amid_a_batch_is_applied_once(offline: Probe) -> None:
+    worker, batch = _worker(offline, at=5), Batch()
+    await _standing_at(worker._database, 5)
+    worker._gathering.read(_fetched(0, 5, 6), batch)
+    worker._gathering.next[PARTITION] = 5  # as after a rebalance: the position is read anew
+    worker._gathering.read(_fetched(0, 5, 6, 7), batch)
+    await worker._apply(None, batch, asyncio.Event())
     assert await offline.effects() == ["corner/a-5", "corner/a-6", "corner/a-7"]
     assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 8)]
-    await database.close()
+    await worker._database.close()
+
+
+@pytest.mark.parametrize("stands_at", [5, 7, None])
+async def test_what_was_gathered_before_a_position_changed_is_not_applied(
+    offline: Probe, stands_at: int | None
+) -> None:
+    """Two records more were to come before these: applying them would lose those two."""
+    worker, batch = _worker(offline, at=8), Batch()
+    await _standing_at(worker._database, 5)
+    worker._gathering.read(_fetched(0, 8, 9), batch)
+    worker.forget([PARTITION])
+    if stands_at is not None:
+        worker._applier.next[PARTITION] = worker._gathering.next[PARTITION] = stands_at
+    await worker._apply(None, batch, asyncio.Event())
+    assert await offline.effects() == []
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 5)]
+    await worker._database.close()
+
+
+class _Kafka:
+    """A consumer that gives one record at each poll."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        await asyncio.sleep(0)
+        self.polls += 1
+        return _fetched(0, self.polls) if self.polls <= 40 else {}
+
+
+async def test_a_batch_grows_while_the_last_one_is_applied_and_no_further_than_its_size(offline: Probe) -> None:
+    worker, busy = _worker(offline, at=1), asyncio.Event()
+    gathering = Gathering(_consumer(), 30)
+    gathering.next[PARTITION] = 1
+    batch = await gathering.batch(_Kafka(), busy)
+    assert (batch.records, batch.ends) == (30, {PARTITION: 31})
+    idle = asyncio.Event()
+    idle.set()
+    assert (await gathering.batch(SimpleNamespace(getmany=_nothing_comes), idle)).records == 0
+    await worker._database.close()
+
+
+async def _nothing_comes(**_: Any) -> dict[TopicPartition, list[Any]]:
+    return {}
 
 
 async def test_a_shop_that_became_known_meanwhile_is_seen_under_the_lock_and_nothing_waits(offline: Probe) -> None:
