@@ -22,7 +22,7 @@ from ledger.domain import (
     settle_due,
     settle_parked,
 )
-from ledger.store import programmes, reading
+from ledger.store import memos, programmes, reading
 from ledger.store.loading import load, load_whole, parked_of
 from ledger.store.saving import Memo, save
 
@@ -161,3 +161,17 @@ async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgr
         [(told.shop, told.revision, told.shortfall, told.zone) for _, told in sorted(newest.items())],
     )
     return Result()
+
+
+@dataclass(frozen=True, slots=True)
+class EraseMemo:
+    """Erase the memo of a posting, refused or not."""
+
+    shop: str
+    source: str
+    key: str
+
+
+async def erase_memos(tx: Transaction, asked: Sequence[EraseMemo]) -> Result:
+    """Whether there is such a posting, for each; whether it had a memo (left) makes no difference."""
+    return Result(answers=[await memos.erase(tx.driver, one.shop, one.source, one.key) for one in asked])

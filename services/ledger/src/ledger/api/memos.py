@@ -9,9 +9,9 @@ from starlette.responses import Response
 from chassis import Problem
 from chassis.hot import HotRouter, query_of, required_of
 from contracts.event import OpaqueId, PostingKey
-from ledger import erasing
+from ledger import usecases
 from ledger.api.desk import KEY, OF_SHOP, OPAQUE, PREFIX, TAG, at_desk, source_of
-from ledger.erasing import EraseMemo
+from ledger.usecases import EraseMemo
 
 router = HotRouter(prefix=PREFIX, tag=TAG)
 
@@ -36,7 +36,7 @@ async def erase_memo(request: Request) -> Response:
     desk, shop = await at_desk(request)
     posting: str = required_of(request, "posting", KEY)
     source: str = query_of(request, "source", OPAQUE) or source_of(request)
-    (known,) = await desk.database.execute(erasing.erase_memos, [EraseMemo(shop, source, posting)])
+    (known,) = await desk.database.execute(usecases.erase_memos, [EraseMemo(shop, source, posting)])
     if not known:
         raise Problem(404, "posting_not_found", "there is no such posting of that source")
     return Response(status_code=204)
