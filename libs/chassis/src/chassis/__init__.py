@@ -1,7 +1,7 @@
 """What every service needs and no business.
 
 Where each delivery guarantee is kept: order of positions `lanes`, recording `outbox`, sending `relay`, applying once
-`fence` and `consumer`, what cannot work `deadletters`, what must wait `waiting`.
+`fence`, `gathering`, `batch` and `consumer`, what cannot work `deadletters`, what must wait `waiting`.
 """
 
 from chassis.database import Database, Transaction, UseCase

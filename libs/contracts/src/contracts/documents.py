@@ -27,6 +27,7 @@ HEADERS: Final[Mapping[str, tuple[str, bool]]] = {
     "ce_source": ("Who sends, such as `/accrual/rules`.", False),
     "ce_specversion": ("`1.0`, of CloudEvents.", False),
     "ce_time": ("When it was recorded, ISO 8601 in UTC.", False),
+    "ce_subject": ("Of points-changed and posting-refused: the kind of entry or posting, to pass over by.", False),
     "ce_lane": ("Set by our own writers: with the position, the event's place, by which a repeat is known.", False),
     "ce_position": ("Set by our own writers: grows by one per event of the source and lane.", False),
     "traceparent": ("W3C trace context; carried through to all that follows from the event.", False),
