@@ -5,7 +5,6 @@ Kafka only delivers; where this consumer stands is in the database (`fence`), an
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -19,7 +18,7 @@ from chassis.batch import Applier, Ending
 from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded, is_transient
 from chassis.fence import Partition, Position
 from chassis.flood import Flood
-from chassis.gathering import Batch, Gathering, end_spans
+from chassis.gathering import Batch, Gathering
 from chassis.kafka import topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import pause
@@ -113,7 +112,7 @@ class Worker:
 
     async def _session(self, stop: asyncio.Event) -> None:
         self._applier.next.clear()
-        self._gathering.next.clear()
+        self._gathering.forget_all()
         self._to_hint.clear()
         kafka = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap_servers,
@@ -138,19 +137,26 @@ class Worker:
         except Ending:
             return
         finally:
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(kafka.stop(), LEAVE_SECONDS)
+            except TimeoutError:  # its tasks are left behind; without connections they end
+                await kafka._client.close()  # noqa: SLF001
 
     async def _work(self, kafka: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         """Apply batch after batch; while one waits for the database the next one is gathered."""
         idle = asyncio.Event()
         idle.set()
+        stopping = asyncio.create_task(stop.wait())
         coming = asyncio.create_task(self._gathering.batch(kafka, idle))
         try:
-            while not stop.is_set():
+            while True:
                 if self.problem:
                     raise Stopped(self.problem)
-                batch = await coming
+                # A rebalance that does not end holds the gathering up, but no stop.
+                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    return
+                batch = coming.result()
                 idle.clear()
                 coming = asyncio.create_task(self._gathering.batch(kafka, idle))
                 async with self._busy:
@@ -158,8 +164,11 @@ class Worker:
                 idle.set()
                 await self._hint(kafka)
         finally:
+            stopping.cancel()
             coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            for left in await asyncio.gather(coming, return_exceptions=True):
+                if isinstance(left, Batch):
+                    left.end()
 
     async def find_positions(self, kafka: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         """Read where these partitions stand, in the database, and seek there. A log that does not fit stops us."""
@@ -188,13 +197,13 @@ class Worker:
             kafka.seek(tp, position)
         found = {partition: position.next for partition, position in positions.items()}
         self._applier.next.update(found)
-        self._gathering.next.update(found)
+        self._gathering.start_at(found)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Let go of partitions; records of them that are still on their way are dropped."""
+        self._gathering.forget(partitions)
         for partition in partitions:
             self._applier.next.pop(partition, None)
-            self._gathering.next.pop(partition, None)
             self._to_hint.pop(partition, None)
 
     async def settle(self) -> None:
@@ -205,7 +214,7 @@ class Worker:
     # -- one batch
 
     async def _apply(self, kafka: AIOKafkaConsumer, batch: Batch, stop: asyncio.Event) -> None:
-        batch.drop_misfits(self._applier.next)
+        self._gathering.keep_current(batch, self._applier.next)
         messages, ends = batch.messages, batch.ends
         if not ends:
             return
@@ -217,8 +226,7 @@ class Worker:
             await self.find_positions(kafka, [TopicPartition(*partition) for partition in ends])
             return
         finally:
-            for part in batch.parts.values():
-                end_spans(part.spans)
+            batch.end()
         BATCH_SECONDS.labels(self.name).observe(time.monotonic() - batch.began_at)
         BATCH_MESSAGES.labels(self.name).observe(len(messages))
         self._to_hint.update(ends)
@@ -245,11 +253,13 @@ class Worker:
     async def _hint(self, kafka: AIOKafkaConsumer) -> None:
         """Tell Kafka where we stand, for lag tools only; a session that was lost meanwhile refuses it, harmlessly."""
         now = time.monotonic()
-        if not self._to_hint or now - self._hinted_at < HINT_SECONDS:
+        if now - self._hinted_at < HINT_SECONDS:
             return
         self._hinted_at = now
         highwaters = ((kafka.highwater(TopicPartition(*p)) or 0, end) for p, end in self._applier.next.items())
         CONSUMER_LAG.labels(self.name).set(sum(max(0, highwater - end) for highwater, end in highwaters))
+        if not self._to_hint:
+            return
         hints = {TopicPartition(*partition): end for partition, end in self._to_hint.items()}
         self._to_hint.clear()
         try:

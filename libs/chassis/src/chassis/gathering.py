@@ -1,7 +1,7 @@
 """Gathering: the next batch is fetched and read while the last one is being applied.
 
-A batch remembers of each partition where it begins. It is applied only from there: what was gathered before a partition
-changed hands, or before another owner turned out to be faster, no longer fits and is dropped.
+Each time a position is read anew (a partition changed hands, or another owner was faster) gathering starts anew there.
+What was gathered since an earlier start is dropped, even where it seems to fit: reading has gone back behind it.
 """
 
 import asyncio
@@ -24,12 +24,21 @@ GATHER_MS = 10
 what a relay sends at once arrives in several parts."""
 
 
+BATCH_BYTES = 16 * 1024 * 1024
+"""Of bodies in one batch; two batches live at a time, and an event may have half a megabyte."""
+
+
+class Start:
+    """One reading of a position; whatever was gathered since has it in common."""
+
+
 @dataclass(slots=True)
 class Part:
     """What a batch holds of one partition."""
 
+    start: Start
     begin: int
-    """The offset that must come next there when the part is applied."""
+    """The offset that comes next there when the part is applied."""
     end: int
     """The offset that comes next after it; messages nobody wants are below it too."""
     messages: list[Message] = field(default_factory=list)
@@ -42,14 +51,20 @@ class Batch:
 
     parts: dict[Partition, Part] = field(default_factory=dict)
     records: int = 0
+    body_bytes: int = 0
     began_at: float = 0.0
     """When its first record came, by the monotonic clock."""
 
-    def drop_misfits(self, positions: Mapping[Partition, int]) -> None:
-        """Drop the parts that do not begin where their partition stands, or do not move it."""
-        for partition, part in list(self.parts.items()):
-            if positions.get(partition) != part.begin or part.begin == part.end:
-                end_spans(self.parts.pop(partition).spans)
+    def drop(self, partition: Partition) -> None:
+        """Drop what it holds of a partition."""
+        part = self.parts.pop(partition, None)
+        for span in part.spans if part else ():
+            span.end()
+
+    def end(self) -> None:
+        """Over, whatever became of it."""
+        for partition in list(self.parts):
+            self.drop(partition)
 
     @property
     def messages(self) -> list[Message]:
@@ -66,50 +81,81 @@ class Gathering:
     """What one consumer has fetched."""
 
     def __init__(self, consumer: Consumer, batch_size: int) -> None:
-        self.next: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
         """The offset that is to be read next, by partition; records of others are not ours, or not yet."""
+        self._starts: dict[Partition, Start] = {}
         self._consumer = consumer
         self._batch_size = batch_size
+
+    def start_at(self, positions: Mapping[Partition, int]) -> None:
+        """Go on from these offsets; what was gathered of these partitions before is worth nothing any more."""
+        self._next.update(positions)
+        self._starts.update((partition, Start()) for partition in positions)
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        """Gather nothing more of these, and let go of what was."""
+        for partition in partitions:
+            self._next.pop(partition, None)
+            self._starts.pop(partition, None)
+
+    def forget_all(self) -> None:
+        """A new session begins."""
+        self._next.clear()
+        self._starts.clear()
+
+    def keep_current(self, batch: Batch, positions: Mapping[Partition, int]) -> None:
+        """Drop what was gathered since an earlier start, or moves nothing. The rest begins where its partition is."""
+        for partition, part in list(batch.parts.items()):
+            if part.start is not self._starts.get(partition) or part.begin == part.end:
+                batch.drop(partition)
+            elif positions.get(partition) != part.begin:  # a bug: going on would leave messages out
+                raise RuntimeError(f"{partition} stands at {positions.get(partition)}, not at {part.begin}")
 
     async def batch(self, kafka: AIOKafkaConsumer, idle: asyncio.Event) -> Batch:
         """The next batch; an empty one when nothing comes for a while. While one is being applied it grows until
         `idle`, since it could not be applied anyway."""
         batch = Batch()
+        try:
+            await self._fill(batch, kafka, idle)
+        except BaseException:  # also when it is cancelled
+            batch.end()
+            raise
+        return batch
+
+    async def _fill(self, batch: Batch, kafka: AIOKafkaConsumer, idle: asyncio.Event) -> None:
         wait_ms = POLL_MS
-        while batch.records < self._batch_size:
+        while batch.records < self._batch_size and batch.body_bytes < BATCH_BYTES:
             fetched = await kafka.getmany(timeout_ms=wait_ms, max_records=self._batch_size - batch.records)
             self.read(fetched, batch)
             if batch.records == 0:
                 if idle.is_set():
-                    return batch
+                    return
                 continue
             if not batch.began_at:
                 batch.began_at = time.monotonic()
             if idle.is_set() and time.monotonic() - batch.began_at >= GATHER_MS / 1000:
-                return batch
+                return
             wait_ms = GATHER_MS
-        return batch
 
     def read(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], batch: Batch) -> None:
         """Read records into a batch: those at or behind the place that comes next in their partition."""
         consumer, wants = self._consumer, self._consumer.wants
         for tp, records in fetched.items():
             partition = (tp.topic, tp.partition)
-            reached = self.next.get(partition)
-            if reached is None:
+            reached, start = self._next.get(partition), self._starts.get(partition)
+            if reached is None or start is None:
                 continue  # not ours, or not ours yet: records can arrive before the position is known
             part = batch.parts.get(partition)
-            if part is not None and part.end != reached:  # of before the partition was given away and came back
-                end_spans(part.spans)
-                part = None
-            if part is None:
-                part = batch.parts[partition] = Part(reached, reached)
+            if part is None or part.start is not start:
+                batch.drop(partition)
+                part = batch.parts[partition] = Part(start, reached, reached)
             name = f"apply {tp.topic}"
             batch.records += len(records)
             for record in records:
                 if record.offset < reached:
                     continue  # applied already
                 reached = record.offset + 1  # gaps are normal: a transactional publisher leaves them
+                batch.body_bytes += len(record.value or b"")
                 raw = Raw(record.topic, record.partition, record.offset, record.key, record.headers, record.value)
                 if wants is not None and not wants(raw):
                     continue
@@ -119,10 +165,4 @@ class Gathering:
                 message = read(consumer, raw, traceparent)
                 if message.wanted:
                     part.messages.append(message)
-            self.next[partition] = part.end = reached
-
-
-def end_spans(spans: Sequence[Any]) -> None:
-    """What they stood for is over."""
-    for span in spans:
-        span.end()
+            self._next[partition] = part.end = reached

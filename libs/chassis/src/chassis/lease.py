@@ -28,4 +28,7 @@ async def give_up(driver: asyncpg.Connection, name: str, owner: str) -> None:
 async def inherit(driver: asyncpg.Connection, instance: str) -> None:
     """End what an earlier process of this replica's name held: it is gone, or else it will be a leader that wakes late,
     which every user of a lease must bear anyway. Without this a replica that was killed waits for its own leases."""
-    await driver.execute("DELETE FROM lease WHERE starts_with(owner, $1)", f"{instance}.")
+    await driver.execute(
+        "DELETE FROM lease WHERE starts_with(owner, $1) AND substr(owner, length($1) + 1) ~ '^[0-9]+[.][0-9a-f-]{36}$'",
+        f"{instance}.",
+    )

@@ -41,7 +41,7 @@ HOUSEKEEPING_SECONDS = 5.0
 """How often the lag is measured and sent rows are dropped."""
 
 STOP_SECONDS = 5.0
-"""For a producer to end; it flushes, which a broker that is away never lets it do."""
+"""For the rows that are left, and then for a producer to end: it flushes, which a broker that is away never lets it."""
 
 DROP_ROWS = 10_000
 """Sent rows are dropped in batches of so many per lane: short transactions, no bloat to speak of."""
@@ -80,22 +80,29 @@ class Relay:
     async def run(self, stop: asyncio.Event) -> None:
         """Lead whenever the lease is to be had, until told to stop. Each lead has a producer of its own and reads the
         cursors anew, so nothing of a lead that went wrong is carried on."""
-        while not stop.is_set():
+        repeated = False
+        while repeated or not stop.is_set():
             try:
-                if await self._lease():
+                if repeated and self._present is not None:
+                    # A leader that woke too late may have repeated an old state behind a newer one: the present is sent
+                    # again, so that on a compacted topic the old one is not what stays.
+                    await self._database.execute(self._present, [])
+                    repeated = False
+                elif await self._lease():
                     await self._lead(stop)
                 else:
                     await pause(stop, self._settings.relay_lease_seconds / 2)
                 self.problem = None
             except LostLead:
                 self._logger.warning("relay_lost_lead")
-                await self._undo_repeats()
+                repeated = self._present is not None
             except Exception as error:
                 if isinstance(error, KafkaError) or is_transient(error):
                     self._logger.warning("relay_again", error=repr(error))
                 else:  # a bug: nothing is sent, and readiness, the log and the lag all say so
                     self.problem = repr(error)
                     self._logger.exception("relay_failed")
+                repeated = repeated and not stop.is_set()
                 await pause(stop, LONGEST_BACKOFF_SECONDS)
             finally:
                 RELAY_LEADER.set(0)
@@ -130,23 +137,15 @@ class Relay:
                 async with self._database.begin() as tx:
                     await lease.give_up(tx.driver, LEASE, self._owner)
 
-    async def _undo_repeats(self) -> None:
-        """A leader that woke too late may have repeated an old state behind a newer one: have the present sent again,
-        so that on a compacted topic the old one is not what stays."""
-        if self._present is not None:
-            try:
-                await self._database.execute(self._present, [])
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._logger.warning("present_not_resent", error=repr(error))
-
     async def _send(self, producer: AIOKafkaProducer, cursors: dict[int, int], stop: asyncio.Event) -> None:
         """Read, send, move the cursor; again and again."""
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
         pause_ms = BUSY_MS
+        end_at: float | None = None
         while True:
+            if stop.is_set() and end_at is None:
+                end_at = loop.time() + STOP_SECONDS
             self._database.committed.clear()  # before the look, so that what is committed after it wakes us
             async with self._database.look() as driver:
                 rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
@@ -155,10 +154,12 @@ class Relay:
                 await self._move(cursors, rows)
                 RELAY_SENT.inc(len(rows))
                 pause_ms = BUSY_MS
-            elif stop.is_set():
+            elif end_at is not None:
                 return  # what this process recorded is out
             else:
                 pause_ms = min(2 * pause_ms, self._settings.relay_idle_ms)
+            if end_at is not None and loop.time() > end_at:
+                return  # other processes go on recording; one of them will lead
             if loop.time() > renew_at:
                 if not await self._lease():
                     raise LostLead

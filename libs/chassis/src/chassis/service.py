@@ -89,7 +89,7 @@ class Runtime:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.database = Database(service.settings, events_from_log=service.log is not None)
-        self.owner = f"{service.settings.instance or 'process'}.{os.getpid()}.{new_id()}"
+        self.owner = f"{service.settings.instance or '-'}.{os.getpid()}.{new_id()}"
         """Names this process in leases; never the same twice."""
         self.extras: dict[str, Any] = {}
         self.workers: list[Worker] = []
@@ -121,7 +121,8 @@ class Runtime:
         """Run the parts of a mode until told to stop; then let what is in flight end."""
         service = self.service
         self.mode = mode
-        await self._inherit()
+        if mode != "api":  # which holds none
+            await self._inherit()
         if service.startup is not None:
             await service.startup(self)
         parts: list[Coroutine[Any, Any, None]] = []

@@ -46,8 +46,14 @@ async def _wait_in_queue(database: Database, consumer: Consumer, *raws: Raw) -> 
 def _worker(offline: Probe, *, at: int) -> Worker:
     """A consumer's worker that stands at an offset, without its loop."""
     worker = Worker("probe", _consumer(), Database(offline.settings), offline.settings)
-    worker._applier.next[PARTITION] = worker._gathering.next[PARTITION] = at
+    _stand(worker, at)
     return worker
+
+
+def _stand(worker: Worker, at: int) -> None:
+    """As after a position was read."""
+    worker._applier.next[PARTITION] = at
+    worker._gathering.start_at({PARTITION: at})
 
 
 def _fetched(partition: int, *offsets: int) -> dict[TopicPartition, list[Any]]:
@@ -68,7 +74,7 @@ async def test_a_partition_that_comes_back_amid_a_batch_is_applied_once(offline:
     worker, batch = _worker(offline, at=5), Batch()
     await _standing_at(worker._database, 5)
     worker._gathering.read(_fetched(0, 5, 6), batch)
-    worker._gathering.next[PARTITION] = 5  # as after a rebalance: the position is read anew
+    _stand(worker, 5)  # as after a rebalance: the position is read anew
     worker._gathering.read(_fetched(0, 5, 6, 7), batch)
     await worker._apply(None, batch, asyncio.Event())
     assert await offline.effects() == ["corner/a-5", "corner/a-6", "corner/a-7"]
@@ -76,20 +82,48 @@ async def test_a_partition_that_comes_back_amid_a_batch_is_applied_once(offline:
     await worker._database.close()
 
 
-@pytest.mark.parametrize("stands_at", [5, 7, None])
-async def test_what_was_gathered_before_a_position_changed_is_not_applied(
+@pytest.mark.parametrize("stands_at", [5, 7, 8, 10, None])
+async def test_what_was_gathered_before_a_position_was_read_anew_is_dropped(
     offline: Probe, stands_at: int | None
 ) -> None:
-    """Two records more were to come before these: applying them would lose those two."""
+    """Also where it begins or ends just there: reading has gone back, and what comes next goes on from the position."""
     worker, batch = _worker(offline, at=8), Batch()
-    await _standing_at(worker._database, 5)
+    await _standing_at(worker._database, stands_at or 5)
     worker._gathering.read(_fetched(0, 8, 9), batch)
     worker.forget([PARTITION])
     if stands_at is not None:
-        worker._applier.next[PARTITION] = worker._gathering.next[PARTITION] = stands_at
+        _stand(worker, stands_at)
     await worker._apply(None, batch, asyncio.Event())
     assert await offline.effects() == []
-    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 5)]
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, stands_at or 5)]
+    if stands_at is not None:
+        again = Batch()
+        worker._gathering.read(_fetched(0, *range(stands_at, 13)), again)
+        await worker._apply(None, again, asyncio.Event())
+        assert await offline.effects() == [f"corner/a-{n}" for n in range(stands_at, 13)]
+        assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 13)]
+    await worker._database.close()
+
+
+async def test_an_old_part_in_a_batch_gives_way_to_what_is_read_from_the_new_position(offline: Probe) -> None:
+    worker, batch = _worker(offline, at=8), Batch()
+    await _standing_at(worker._database, 10)
+    worker._gathering.read(_fetched(0, 8, 9), batch)
+    _stand(worker, 10)  # another owner was faster, and came exactly as far
+    worker._gathering.read(_fetched(0, 10, 11), batch)
+    await worker._apply(None, batch, asyncio.Event())
+    assert await offline.effects() == ["corner/a-10", "corner/a-11"]
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 12)]
+    await worker._database.close()
+
+
+async def test_a_batch_that_does_not_begin_where_its_partition_stands_stops_the_consumer(offline: Probe) -> None:
+    worker, batch = _worker(offline, at=8), Batch()
+    worker._gathering.read(_fetched(0, 8, 9), batch)
+    worker._applier.next[PARTITION] = 7
+    with pytest.raises(RuntimeError, match="stands at 7, not at 8"):
+        await worker._apply(None, batch, asyncio.Event())
+    assert await offline.effects() == []
     await worker._database.close()
 
 
@@ -108,7 +142,7 @@ class _Kafka:
 async def test_a_batch_grows_while_the_last_one_is_applied_and_no_further_than_its_size(offline: Probe) -> None:
     worker, busy = _worker(offline, at=1), asyncio.Event()
     gathering = Gathering(_consumer(), 30)
-    gathering.next[PARTITION] = 1
+    gathering.start_at({PARTITION: 1})
     batch = await gathering.batch(_Kafka(), busy)
     assert (batch.records, batch.ends) == (30, {PARTITION: 31})
     idle = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from contracts.structs import CONTROL_FREE, as_struct, may_hold_control_characters, struct_of
+from contracts.structs import CONTROL_FREE, as_struct, may_differ, struct_of
 
 MAX_ID_LENGTH = 64
 """Characters. Long enough for any platform's ids and for our UUIDs with a prefix, short enough to index."""
@@ -110,14 +110,14 @@ class Malformed(Exception):
 
 
 def encode(event: Event) -> bytes:
-    """An event's data as compact JSON; absent optional fields are left out. What no reader would take is an error."""
+    """An event's data as compact JSON, without absent optional fields. `Malformed` if it is more than readers take."""
     body: bytes = (
         _encoder.encode(event)
         if isinstance(event, msgspec.Struct)
         else event.__pydantic_serializer__.to_json(event, exclude_none=True)
     )
     if len(body) > MAX_BODY_BYTES:
-        raise ValueError(f"{event.type} of {len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
+        raise Malformed(f"{event.type} of {len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
     return body
 
 
@@ -127,7 +127,7 @@ def decode(event_class: type[Event], body: bytes | None) -> Any:
         raise Malformed("empty body")
     if len(body) > MAX_BODY_BYTES:
         raise Malformed(f"{len(body)} bytes, more than the {MAX_BODY_BYTES} allowed")
-    if not may_hold_control_characters(body):
+    if not may_differ(body):
         try:
             if not body.isascii():
                 body.decode()  # what a struct passes over is not checked to be UTF-8

@@ -4,8 +4,8 @@ from enum import IntEnum
 from operator import attrgetter
 from typing import Any
 
-from contracts.event import encode
-from contracts.orders import Cancellation, Order, Refund
+from contracts.event import Malformed, encode
+from contracts.orders import MAX_CANCELLATIONS, MAX_REFUNDS, Cancellation, Order, Refund
 
 
 class Stage(IntEnum):
@@ -62,7 +62,8 @@ def merge(one: Order, other: Order) -> Order:
     """The state that holds of two with the same revision: the later stage, with all that only the other one knows of.
 
     It is the same in whatever order they come. Of two that are equally late and differ in what was sold, the one that
-    is later in the alphabet holds: either is a guess, and the alarm that the caller raises says so.
+    is later in the alphabet holds: either is a guess, and the alarm that the caller raises says so. `Malformed` if both
+    together are more than one state may hold.
     """
     first, second = sorted((one, other), key=lambda order: (stage(order), encode(order)), reverse=True)
     lines = {line.line for line in first.lines}
@@ -71,6 +72,8 @@ def merge(one: Order, other: Order) -> Order:
     }
     refunds.update({refund.refund: refund for refund in first.refunds})
     cancellations: dict[str, Cancellation] = {c.cancellation: c for c in (*second.cancellations, *first.cancellations)}
+    if len(refunds) > MAX_REFUNDS or len(cancellations) > MAX_CANCELLATIONS:
+        raise Malformed("two states of one revision have more refunds or cancellations together than an order may have")
     changes = {
         "paid_at": first.paid_at or second.paid_at,
         "fulfilled_at": first.fulfilled_at or second.fulfilled_at,

@@ -10,6 +10,7 @@ from contracts.topic import Topic
 
 MAX_LINES = 1_000
 MAX_REFUNDS = 1_000
+MAX_CANCELLATIONS = 100
 MAX_QUANTITY = 1_000_000
 
 Label = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
@@ -94,7 +95,7 @@ class Order(Event):
     paid_at: Instant | None = None
     fulfilled_at: Instant | None = None
     refunds: tuple[Refund, ...] = Field(default=(), max_length=MAX_REFUNDS)
-    cancellations: tuple[Cancellation, ...] = Field(default=(), max_length=100)
+    cancellations: tuple[Cancellation, ...] = Field(default=(), max_length=MAX_CANCELLATIONS)
 
     @property
     def key(self) -> str:

@@ -24,7 +24,10 @@ REMEMBERED: Final = 65_536
 """Strings that each check remembers as good: a shop's products and members come again and again."""
 
 CONTROL_FREE: Final = r"^[^\x00-\x1f\x7f]*$"
-"""The pattern of words. It is not checked string by string: see `may_hold_control_characters`."""
+"""The pattern of words. It is not checked string by string: see `may_differ`."""
+
+_FINE_INSTANT: Final = re.compile(rb":[0-9]{2}\.[0-9]{7}")
+"""The struct would round it, the model cuts it off."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00[01]|u007[fF]|[bfnrt])")
 
@@ -42,9 +45,14 @@ class Check(NamedTuple):
     """Whether values that were good are remembered: for strings, which come again."""
 
 
-def may_hold_control_characters(body: bytes) -> bool:
-    """Whether a JSON text may have them in a string: raw ones are no JSON but for DEL, so they can only be escaped."""
-    return b"\x7f" in body or (b"\\" in body and _ESCAPED_CONTROL.search(body) is not None)
+def may_differ(body: bytes) -> bool:
+    """Whether struct and model might take a body differently: for a string with control characters (raw ones are no
+    JSON but for DEL, so they can only be escaped), or for an instant finer than a microsecond."""
+    return (
+        b"\x7f" in body
+        or (b"\\" in body and _ESCAPED_CONTROL.search(body) is not None)
+        or (b"." in body and _FINE_INSTANT.search(body) is not None)
+    )
 
 
 def struct_of(model: type[M]) -> type[M]:

@@ -144,7 +144,7 @@ def test_an_oversize_body_is_malformed_and_is_never_written() -> None:
         decode(OrderPaid, b" " * (MAX_BODY_BYTES + 1))
     example = OrderPaid.example()
     line = example.lines[0].model_copy(update={"tags": ("t" * 128,) * 50})
-    with pytest.raises(ValueError, match="order-paid of"):
+    with pytest.raises(Malformed, match="order-paid of"):
         encode(example.model_copy(update={"lines": (line,) * MAX_LINES}))
 
 

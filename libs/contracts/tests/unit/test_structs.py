@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from contracts import Event, Malformed, decode, encode, topics
 from contracts.orders import Cancellation, Line, Order, OrderRefunded, Refund, RefundLine, Tender
 from contracts.postings import Capture, Cause, Hold, PostingRequested
-from contracts.structs import as_struct, may_hold_control_characters, struct_of
+from contracts.structs import as_struct, may_differ, struct_of
 
 EVENTS = [event for topic in topics.ALL for event in topic.events]
 
@@ -56,7 +56,8 @@ STRANGE: list[Any] = [
     None, True, False, 0, -1, 1, 2**53, 2**53 + 1, 10**13, 10**13 + 1, 10**30, 0.0, 1.5, "", " ", "a", "x" * 65,
     "x" * 129, "x" * 1_025, "a/b", "a\n", "a\u0000", "a\u007f", "é", "600123456", "m.1", "1", "eur", "EUR", "01", "1.0",
     "2026-03-02T09:30:00Z", "2026-03-02 09:30:00+02:00", "2026-03-02T09:30:00", "2026-03-02", "1969-12-31T23:59:59Z",
-    "2500-01-01T00:00:00Z", "points", "award", "revoke", [], [1], ["a"], ["a", "a"], ["a\u0001"], {},
+    "2500-01-01T00:00:00Z", "2026-03-02T09:30:00.9999999Z",
+    "points", "award", "revoke", [], [1], ["a"], ["a", "a"], ["a\u0001"], {},
     {"kind": "award"}, [{}],
 ]  # fmt: skip
 """Values that some field takes and others do not."""
@@ -107,7 +108,7 @@ def test_what_a_struct_takes_the_model_takes_with_the_same_values(mangled: tuple
         model = event.model_validate_json(body)
     except ValidationError:
         model = None
-    if taken is not None and not may_hold_control_characters(body):
+    if taken is not None and not may_differ(body):
         assert model is not None, body
         assert taken == as_struct(model)
     if model is None:

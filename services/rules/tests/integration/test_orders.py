@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts import encode
-from contracts.orders import Order
+from contracts.orders import Order, Refund
 from contracts.structs import as_struct
 from rules.store import known_shops
 from rules.testing import PAID, PLACED, cancellation, line, order, refund
@@ -173,6 +173,20 @@ async def test_foreign_currency_earns_at_the_stored_rate(bench: Any) -> None:
     await bench.open_shop({"base": {"earn": {"points": "10", "per": 100}}})
     await bench.tell(order(1000, currency="JPY", rate="0.0062"))
     assert await bench.left() == {"m": 62}
+
+
+async def test_two_states_of_one_revision_that_are_too_much_together_are_poison(bench: Any) -> None:
+    """A thousand refunds is the most that an order may have; each of these two has 700 others."""
+    await bench.open_shop()
+    one, other = (
+        order(10_000, refunds=tuple(Refund(refund=f"{name}{n}", at=PAID, amount=1) for n in range(700)))
+        for name in ("a", "b")
+    )
+    assert [posting["effect"]["kind"] for posting in await bench.tell(one)] == ["award", "revoke"]
+    (posting,) = await bench.tell(other, order(10_000, order="next"))
+    assert posting["order"] == "next"
+    assert [getattr(answer, "code", None) for answer in bench.answers] == ["malformed", None]
+    assert await bench.tell(one) == []
 
 
 async def test_what_can_never_be_decided_is_poison_and_the_rest_goes_on(bench: Any) -> None:

@@ -103,17 +103,14 @@ def fold(commands: Mapping[int, SettleOrder], stored: Mapping[Key, StoredOrder])
         before = folded.newest.get(command.key)
         try:
             order = _newer(known, before.order if before else None, command.order)
+            if order is None:
+                continue
+            body = encode(order) if uses_points(order) or not plain else None
         except Malformed as malformed:
             folded.malformed[place] = Poison("malformed", malformed.reason)
             continue
-        if order is None:
-            continue
-        state = StoredOrder(
-            *command.key,
-            order.revision,
-            body=encode(order) if uses_points(order) or not plain else None,
-            points_per_unit=known.points_per_unit if known else None,
-        )
+        rate = known.points_per_unit if known else None
+        state = StoredOrder(*command.key, order.revision, body=body, points_per_unit=rate)
         folded.states[command.key] = state
         folded.newest[command.key] = Case(order, command.traceparent, state)
     return folded

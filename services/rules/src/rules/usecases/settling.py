@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from chassis import Outcome, Poison, Transaction
-from contracts.event import MAX_POINTS, Event, decode, encode
+from contracts.event import MAX_POINTS, Event, Malformed, decode, encode
 from contracts.life import generation, merge, same_sale, same_state, stage
 from contracts.orders import Order, OrderChanged
 from contracts.postings import Award as AwardPosting
@@ -55,6 +55,9 @@ async def settle_orders(tx: Transaction, commands: Sequence[SettleOrder]) -> Out
             asked = desk.settle(command)
         except Poison as poison:
             answers.append(poison)
+            continue
+        except Malformed as malformed:  # two states of one revision that do not go together
+            answers.append(Poison("malformed", malformed.reason))
             continue
         answers.append(None)
         events += asked
