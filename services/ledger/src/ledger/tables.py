@@ -39,10 +39,8 @@ account = Table(
     _column("hash", _BYTES),
     _column("last_at", _INSTANT, null=True),
     _column("next_due_at", _INSTANT, null=True),
-    _column("first_open_lot", _NUMBER),
     comment="A member's points of one asset.",
 )
-"""`first_open_lot`: no lot of a smaller number has anything remaining, so reads of open lots begin there."""
 
 entry = Table(
     "entry",

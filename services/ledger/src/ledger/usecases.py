@@ -67,7 +67,7 @@ async def obey(tx: Transaction, asked: Sequence[Asked]) -> Result:
 
 async def _post(tx: Transaction, asked: Sequence[Asked]) -> tuple[State, Decision]:
     postings = [one.posting for one in asked]
-    loaded = await load(tx.driver, postings, tx.now)
+    loaded = await load(tx.driver, postings, tx.now, tx.lanes)
     decision = decide(loaded.state, postings, tx.now)
     await save(
         tx.driver,
@@ -122,7 +122,7 @@ async def _settled(tx: Transaction, state: State, decision: Decision, postings: 
 
 async def bring_up_to_date(tx: Transaction, account_ids: Sequence[UUID]) -> Result:
     """Apply what is due on accounts of the lanes that are held. What was applied meanwhile is not due any more."""
-    loaded = await load_whole(tx.driver, account_ids)
+    loaded = await load_whole(tx.driver, account_ids, tx.lanes)
     decision = settle_due(loaded.state, tx.now)
     await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
     return Result(answers=[len(decision.log)])
@@ -134,7 +134,7 @@ async def offer_again(tx: Transaction, account_id: UUID, key: tuple[str, str, st
     posting = by_id.get(PostingId(*key))
     if posting is None:
         return True
-    loaded = await load(tx.driver, [posting], tx.now)
+    loaded = await load(tx.driver, [posting], tx.now, tx.lanes)
     decision = settle_parked(loaded.state, tx.now)
     await save(tx.driver, loaded, decision, lane_count=tx.lane_count)
     return any(parked.posting.id == posting.id for parked in decision.unparked)

@@ -52,7 +52,7 @@ def give_back(journal: Journal, spend: SpendRecord, origin: Origin, *, points: i
     from_usable = min(usable, missed)
     from_gone = min(gone, missed - from_usable)
     cancelled = cancel(journal, take_backs, from_usable + from_gone)
-    taken = draw(journal, from_usable, own_first(live_lots(account), own=None, order=order))
+    taken = draw(journal, from_usable, own_first(live_lots(account), own=None, order=order)) if from_usable else []
     usable -= from_usable
 
     expired = gone - from_gone

@@ -1,6 +1,6 @@
 """Where entries are written: balanced, numbered, chained; and where changed records are noted, each once."""
 
-from bisect import insort
+from bisect import bisect_left, insort
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -131,13 +131,13 @@ class Journal:
         self.decision.lots.append(lot)
         self.state.add_lot(lot)
         if lot.account.queue is not None:
-            insort(lot.account.queue, lot, key=lambda queued: queued.rank)
+            insort(lot.account.queue, lot, key=_rank)
         return LotChange(lot.number, lot.amount, lot.remaining, lot.activates_at, lot.expires_at, lot.priority)
 
     def move(self, lot: Lot, change: int) -> LotChange:
         """Add points to a lot or take them from it."""
         if change > 0 and lot.remaining == 0:
-            lot.account.queue = None  # it may have left the queue
+            _back_in_line(lot)
         lot.remaining += change
         if not 0 <= lot.remaining <= lot.amount:
             raise BrokenBooks(f"{change} points on {lot!r}")
@@ -168,3 +168,16 @@ class Journal:
         if not shortfall.changed:
             shortfall.changed = True
             self.decision.shortfalls.append(shortfall)
+
+
+def _back_in_line(lot: Lot) -> None:
+    """A drained lot has left the queue, or stands in it until those before it are drained too."""
+    queue = lot.account.queue
+    if queue is not None:
+        place = bisect_left(queue, lot.rank, key=_rank)
+        if place == len(queue) or queue[place] is not lot:
+            queue.insert(place, lot)
+
+
+def _rank(lot: Lot) -> tuple[int, datetime, datetime, int]:
+    return lot.rank

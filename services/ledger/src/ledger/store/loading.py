@@ -32,7 +32,7 @@ from ledger.domain import (
     SpendId,
     State,
 )
-from ledger.store import rows
+from ledger.store import log, rows
 
 KINDS: Final[Mapping[str, type[Posting]]] = {
     kind.kind: kind for kind in (Award, Credit, Debit, Revoke, Hold, Capture, Release, Spend, GiveBack)
@@ -43,6 +43,9 @@ _CREDITS: Final = (Award, Credit)
 
 FEW: Final = 64
 """Postings up to which round trips cost more than rows."""
+
+FEW_ENTRIES: Final = 5_000
+"""Of those postings' accounts: with more, their open lots may be thousands, which are dear as an array of rows."""
 
 MOST_GROUPS: Final = 4
 """Batches hold few shops: up to so many are asked one by one with `= ANY`, at half the cost of `unnest`."""
@@ -81,8 +84,8 @@ class Loaded:
     """The state for a decision, and what only the store needs to know of it."""
 
     state: State
-    first_open_lots: dict[UUID, int] = field(default_factory=dict)
-    """By account: no lot of a smaller number has anything remaining."""
+    positions: dict[int, int] = field(default_factory=dict)
+    """By lane that is held: the highest position given so far."""
     whole: set[UUID] = field(default_factory=set)
     """Accounts whose lots with something remaining were all loaded."""
     by_id: dict[UUID, Account] = field(default_factory=dict)
@@ -111,9 +114,12 @@ def _as_one(statements: tuple[str, ...]) -> str:
     return f"SELECT {columns}"  # our own statements
 
 
-async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: datetime) -> Loaded:
-    """All that deciding these postings needs, and no more: an award to an account that owes nothing reads no lots."""
-    loaded, waiting = await _first_look(driver, postings)
+async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: datetime, lanes: Sequence[int]) -> Loaded:
+    """All that deciding these postings needs, and no more: an award to an account that owes nothing reads no lots.
+
+    `lanes` are those that are held.
+    """
+    loaded, waiting = await _first_look(driver, postings, lanes)
     concerned = [*postings, *_concerned(loaded.state, postings, waiting)]
     if len(concerned) > len(postings):
         for found in await ask(driver, _about_outcomes(concerned[len(postings) :]), few=False):
@@ -128,11 +134,13 @@ async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: dat
     return loaded
 
 
-async def load_whole(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> Loaded:
-    """Accounts with all that may fall due on them."""
+async def load_whole(driver: asyncpg.Connection, account_ids: Sequence[UUID], lanes: Sequence[int] = ()) -> Loaded:
+    """Accounts with all that may fall due on them; `lanes` are those that are held, none if nothing is saved after."""
     found = await driver.fetch(f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = ANY($1)", account_ids)  # noqa: S608
     shops = {row[1] for row in found}
     loaded = Loaded(State(policies=_policies(shops, await driver.fetch(_POLICIES, list(shops)))))
+    if lanes:
+        loaded.positions.update(await log.highest(driver, lanes))
     for row in found:
         _add(loaded, row)
     await _books(driver, loaded, set(loaded.state.accounts), _Named(loaded.state, []))
@@ -184,17 +192,20 @@ def _policies(shops: set[str], stored: Sequence[Any]) -> dict[str, Policy]:
     return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
 
 
-async def _first_look(driver: asyncpg.Connection, postings: Sequence[Posting]) -> tuple[Loaded, list[Parked]]:
-    """Policies, accounts (one that is not stored yet is a zero account), what became of the keys, and what waits."""
+async def _first_look(
+    driver: asyncpg.Connection, postings: Sequence[Posting], lanes: Sequence[int]
+) -> tuple[Loaded, list[Parked]]:
+    """Where the lanes stand, the policies, the accounts (one that is not stored yet is a zero account), what became of
+    the keys, and what waits."""
     keys = {posting.account_key for posting in postings}
     shops = {key.shop for key in keys}
     accounts, outcomes = _about_accounts(keys), _about_outcomes(postings)
-    questions = [(_POLICIES, (list(shops),)), *accounts, *outcomes]
+    questions = [(log.HIGHEST, (lanes,)), (_POLICIES, (list(shops),)), *accounts, *outcomes]
     few = len(postings) <= FEW
     if few:
         questions += [(_PARKED_OF[statement], parameters) for statement, parameters in accounts]
-    policies, *found = await ask(driver, questions, few=few)
-    loaded = Loaded(State(policies=_policies(shops, policies)))
+    positions, policies, *found = await ask(driver, questions, few=few)
+    loaded = Loaded(State(policies=_policies(shops, policies)), positions=dict(positions))
     for stored in found[: len(accounts)]:
         for row in stored:
             _add(loaded, row)
@@ -222,7 +233,6 @@ def _add(loaded: Loaded, row: Any) -> None:
     account = rows.account_of(row)
     loaded.state.add_account(account)
     loaded.by_id[account.id] = account
-    loaded.first_open_lots[account.id] = row[14]
 
 
 def _about_outcomes(postings: Sequence[Posting]) -> list[Question]:
@@ -296,27 +306,31 @@ async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountK
     state = loaded.state
     ids = sorted(account.id for key, account in state.accounts.items() if key in whole and not account.fresh)
     foreign = _Foreign(driver, loaded)
+    questions: list[Question] = [(_NAMED_HOLDS, tuple(_columns(named.holds)))] if named.holds else []
     if ids:
         for key in whole & named.credited.keys():
             named.orders.update((state.accounts[key].id, order) for order in named.credited[key])
-        firsts = [loaded.first_open_lots[account_id] for account_id in ids]
-        lots, holds, shortfalls = await ask(
-            driver,
-            [(_OPEN_LOTS, (ids, firsts)), (_OPEN_HOLDS, (ids,)), (_OPEN_SHORTFALLS, (ids,))],
-            few=len(ids) <= FEW,
-        )
-        for row in lots:
-            state.add_lot(rows.lot_of(row, loaded.by_id[row[0]]))
+        questions += [(_OPEN_HOLDS, (ids,)), (_OPEN_LOTS, (ids,)), (_OPEN_SHORTFALLS, (ids,))]
+    entries = sum(loaded.by_id[account_id].seq for account_id in ids)
+    found = await ask(driver, questions, few=len(ids) <= FEW and entries <= FEW_ENTRIES)
+    if named.holds:
+        for row in found.pop(0):
+            state.add_hold(rows.hold_of(row, await foreign.account(row[0])))
+    if ids:
+        holds, lots, shortfalls = found
         loaded.whole.update(ids)
         for row in holds:
-            state.add_hold(rows.hold_of(row, loaded.by_id[row[0]]))
+            hold = rows.hold_of(row, loaded.by_id[row[0]])
+            if hold.id not in state.holds:
+                state.add_hold(hold)
+        for row in lots:
+            state.add_lot(rows.lot_of(row, loaded.by_id[row[0]]))
         for row in shortfalls:
             shortfall = rows.shortfall_of(row, loaded.by_id[row[0]])
             state.add_shortfall(shortfall)
             if shortfall.order is not None:
                 named.orders.add((row[0], shortfall.order))
     await _named_awards(driver, loaded, named, foreign)
-    await _named_holds(driver, loaded, named, foreign)
     await _spends(driver, loaded, named, foreign)
 
 
@@ -337,12 +351,13 @@ class _Foreign:
         return account
 
 
-_OPEN_LOTS: Final = (
-    f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (account_id, first)"  # noqa: S608
-    " JOIN lot AS l ON l.account_id = k.account_id AND l.number >= k.first AND l.remaining > 0"
-)
+_OPEN_LOTS: Final = f"SELECT {rows.LOT_COLUMNS} FROM lot AS l WHERE l.account_id = ANY($1::uuid[]) AND l.open"  # noqa: S608
 _OPEN_HOLDS: Final = (
     f"SELECT {rows.HOLD_COLUMNS} FROM hold AS h WHERE h.account_id = ANY($1::uuid[]) AND h.state = 'open'"  # noqa: S608
+)
+_NAMED_HOLDS: Final = (
+    f"SELECT {rows.HOLD_COLUMNS} FROM unnest($1::text[], $2::text[]) AS k (shop, hold)"  # noqa: S608
+    " JOIN hold AS h USING (shop, hold)"
 )
 _OPEN_SHORTFALLS: Final = (
     f"SELECT {rows.SHORTFALL_COLUMNS} FROM shortfall AS f WHERE f.account_id = ANY($1::uuid[])"  # noqa: S608
@@ -367,19 +382,6 @@ async def _named_awards(driver: asyncpg.Connection, loaded: Loaded, named: _Name
             loaded.state.add_lot(rows.lot_of(row, account))
         if row[11] is not None:
             named.orders.add((row[0], row[11]))
-
-
-async def _named_holds(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:
-    missing = named.holds - loaded.state.holds.keys()
-    if not missing:
-        return
-    found = await driver.fetch(
-        f"SELECT {rows.HOLD_COLUMNS} FROM unnest($1::text[], $2::text[]) AS k (shop, hold)"  # noqa: S608
-        " JOIN hold AS h USING (shop, hold)",
-        *_columns(missing),
-    )
-    for row in found:
-        loaded.state.add_hold(rows.hold_of(row, await foreign.account(row[0])))
 
 
 async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:

@@ -40,17 +40,19 @@ _REFUSALS: Final = (
 )
 
 
+HIGHEST: Final = (
+    "SELECT l.lane, GREATEST("
+    "(SELECT e.position FROM entry AS e WHERE e.lane = l.lane ORDER BY e.position DESC LIMIT 1),"
+    " (SELECT r.position FROM refusal AS r WHERE r.lane = l.lane ORDER BY r.position DESC LIMIT 1),"
+    " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0)"
+    " FROM unnest($1::int[]) AS l (lane)"
+)
+"""The highest position ever given in each lane; to be asked after the lanes were taken."""
+
+
 async def highest(driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
-    """The highest position ever given in each lane, read in one statement after the lock."""
-    found = await driver.fetch(
-        "SELECT l.lane, GREATEST("
-        "(SELECT e.position FROM entry AS e WHERE e.lane = l.lane ORDER BY e.position DESC LIMIT 1),"
-        " (SELECT r.position FROM refusal AS r WHERE r.lane = l.lane ORDER BY r.position DESC LIMIT 1),"
-        " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0)"
-        " FROM unnest($1::int[]) AS l (lane)",
-        lanes,
-    )
-    return dict(found)
+    """The highest position ever given in each lane."""
+    return dict(await driver.fetch(HIGHEST, lanes))
 
 
 class LedgerLog:

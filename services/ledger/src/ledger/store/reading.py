@@ -93,7 +93,7 @@ _STANDINGS: Final = (
     f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp(),"  # noqa: S608
     " CASE WHEN a.next_due_at IS NOT NULL THEN ARRAY(SELECT d FROM ("
     "SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
-    " FROM lot AS l WHERE l.account_id = a.id AND l.number >= a.first_open_lot AND l.remaining > 0"
+    " FROM lot AS l WHERE l.account_id = a.id AND l.open"
     " AND NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2 ORDER BY 2) AS d) END"
     " FROM unnest($1::text[], $2::text[]) AS k (shop, member) JOIN account AS a USING (shop, member)"
 )
@@ -105,14 +105,15 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
     standings: defaultdict[OfMember, list[Standing]] = defaultdict(list)
     found = await driver.fetch(_STANDINGS, [shop for shop, _ in asked], [member for _, member in asked])
     due = []
+    now = found[0][-2] if found else None
     for row in found:
-        account, now, dated = rows.account_of(row), found[0][15], row[16]
+        account, dated = rows.account_of(row), row[-1]
         if account.next_due_at is not None and account.next_due_at <= now:
             due.append(account.id)
         else:
             standings[account.key[:2]].append(_standing(account, dated))
     if due:
-        for standing in await _settled(driver, due, found[0][15]):
+        for standing in await _settled(driver, due, now):
             standings[standing.account.key[:2]].append(standing)
     return standings
 

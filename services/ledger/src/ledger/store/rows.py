@@ -76,8 +76,7 @@ _PARAMETER: Final = re.compile(r"\$(\d+)")
 
 ACCOUNT_COLUMNS: Final = (
     "a.id, a.shop, a.member, a.asset, a.available, a.pending, a.held, a.debt, a.earned, a.spent, a.seq, a.hash,"
-    " a.last_at,"
-    " a.next_due_at, a.first_open_lot"
+    " a.last_at, a.next_due_at"
 )
 
 

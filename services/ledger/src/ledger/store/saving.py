@@ -11,7 +11,7 @@ from chassis.ids import new_uuid
 from chassis.lanes import lane_of
 from ledger import tables
 from ledger.domain import Account, AccountKey, Decision, Entry, LotChange, Outcome, Parked, PostingId, Refusal
-from ledger.store import log, rows
+from ledger.store import rows
 from ledger.store.loading import Loaded, posting_text
 from ledger.store.writes import Writes
 
@@ -35,7 +35,6 @@ _ACCOUNT_CHANGES: Final = (
     "hash",
     "last_at",
     "next_due_at",
-    "first_open_lot",
 )
 _CREDITED: Final = ("available", "pending", "earned", "seq", "hash", "last_at", "next_due_at")
 """What changes on an account that is only credited; each array of parameters costs as much as a column of the row."""
@@ -84,7 +83,7 @@ async def save(
 ) -> None:
     """Write a decision. The lanes of its accounts are held, so nothing of what was loaded has changed since."""
     writes = Writes()
-    await _log(driver, writes, decision, lane_count, traces or {})
+    _log(writes, loaded, decision, lane_count, traces or {})
     _accounts(writes, loaded, decision)
     _outcomes(writes, loaded, decision)
     _lots(writes, decision)
@@ -112,18 +111,14 @@ def _memos(writes: Writes, loaded: Loaded, decision: Decision, memos: Mapping[Po
 # -- the log
 
 
-async def _log(
-    driver: asyncpg.Connection, writes: Writes, decision: Decision, lane_count: int, traces: Mapping[PostingId, str]
-) -> None:
+def _log(writes: Writes, loaded: Loaded, decision: Decision, lane_count: int, traces: Mapping[PostingId, str]) -> None:
     """Entries and refusals at the next places of their lanes, in the order in which they happened."""
-    if not decision.log:
-        return
     lane_by_account: dict[AccountKey, int] = {}
     for row in decision.log:
         key = row.account.key
         if key not in lane_by_account:
             lane_by_account[key] = lane_of(f"{key.shop}/{key.member}", lane_count)
-    position = dict(await log.highest(driver, sorted(set(lane_by_account.values()))))
+    position = loaded.positions
     entries, refusals = [], []
     for row in decision.log:
         lane = lane_by_account[row.account.key]
@@ -219,7 +214,7 @@ def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     writes.add(
         _INSERT_ACCOUNT,
         [
-            (account.id, *account.key, *_account_changes(loaded, account))
+            (account.id, *account.key, *_account_changes(account))
             for account in sorted((accounts[key] for key in fresh), key=_by_id)
         ],
         into=tables.account,
@@ -227,7 +222,7 @@ def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     changed = [account for account in sorted(decision.accounts, key=_by_id) if not account.fresh]
     writes.add(
         _UPDATE_ACCOUNT,
-        [(account.id, *_account_changes(loaded, account)) for account in changed if account.id in loaded.whole],
+        [(account.id, *_account_changes(account)) for account in changed if account.id in loaded.whole],
     )
     writes.add(
         _UPDATE_CREDITED,
@@ -252,10 +247,7 @@ def _by_id(account: Account) -> UUID:
     return account.id
 
 
-def _account_changes(loaded: Loaded, account: Account) -> tuple[Any, ...]:
-    first_open_lot = loaded.first_open_lots.get(account.id, 1)
-    if account.id in loaded.whole:
-        first_open_lot = min((lot.number for lot in account.lots.values() if lot.remaining), default=account.seq + 1)
+def _account_changes(account: Account) -> tuple[Any, ...]:
     return (
         account.available,
         account.pending,
@@ -267,7 +259,6 @@ def _account_changes(loaded: Loaded, account: Account) -> tuple[Any, ...]:
         account.hash,
         account.last_at,
         account.next_due_at,
-        first_open_lot,
     )
 
 
