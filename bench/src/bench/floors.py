@@ -24,6 +24,9 @@ SANE: Final = {
     "bare_rows_per_second": (20_000, 400_000),
     "bare_asgi_per_second": (2_000, 40_000),
     "kafka_loop_per_second": (20_000, 300_000),
+    "sha256_per_second": (300_000, 5_000_000),
+    "same_rows_by_unnest_per_second": (8_000, 100_000),
+    "same_rows_by_copy_per_second": (10_000, 150_000),
 }
 """The range in which a floor is believable on two cores; outside of it the run says so."""
 

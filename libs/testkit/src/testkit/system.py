@@ -107,10 +107,13 @@ class System:
 
 
 @asynccontextmanager
-async def running_system(folder: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[System]:
+async def running_system(
+    folder: Path, environment: Mapping[str, str] | None = None, *, engines_only: bool = False
+) -> AsyncIterator[System]:
     """Start everything in a folder on free ports; everything ends with the block, or with this process.
 
-    `environment` sets further variables of the parts, such as `GATEWAY_REQUESTS_PER_SECOND`.
+    `environment` sets further variables of the parts, such as `GATEWAY_REQUESTS_PER_SECOND`. With `engines_only` there
+    are an empty Postgres and Kafka with its topics, and nothing runs on them.
     """
     settings = _settings(folder)
     told = {f"{PREFIX}VAR": str(folder), **{name: str(port) for name, port in settings.ports.items()}}
@@ -118,7 +121,7 @@ async def running_system(folder: Path, environment: Mapping[str, str] | None = N
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     command = child.Command(
         name="supervisor",
-        argv=[sys.executable, "-m", "local", "supervise"],
+        argv=[sys.executable, "-m", "local", "engines" if engines_only else "supervise"],
         environment={**told, **(environment or {})},
     )
     log = settings.logs / "supervisor.log"
