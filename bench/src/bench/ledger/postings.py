@@ -58,7 +58,7 @@ async def _floors(system: System, start: Books, members: int) -> tuple[float, li
     rows = {}
     for way in ("unnest", "copy"):
         again = await books.copy(system, start, f"ledger_repeated_{way}")
-        rows[way] = await floors.repeat(again, recorded, FLOOR_OPERATIONS, way)  # type: ignore[arg-type]
+        rows[way] = await floors.repeat(again, recorded, FLOOR_OPERATIONS, way)
         await books.drop(system, again)
     machine.say("same_rows_by_unnest_per_second", rows["unnest"])
     machine.say("same_rows_by_copy_per_second", rows["copy"])

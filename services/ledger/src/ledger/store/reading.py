@@ -105,15 +105,14 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
     standings: defaultdict[OfMember, list[Standing]] = defaultdict(list)
     found = await driver.fetch(_STANDINGS, [shop for shop, _ in asked], [member for _, member in asked])
     due = []
-    now = found[0][-2] if found else None
     for row in found:
-        account, dated = rows.account_of(row), row[-1]
+        account, now, dated = rows.account_of(row), found[0][-2], row[-1]
         if account.next_due_at is not None and account.next_due_at <= now:
             due.append(account.id)
         else:
             standings[account.key[:2]].append(_standing(account, dated))
     if due:
-        for standing in await _settled(driver, due, now):
+        for standing in await _settled(driver, due, found[0][-2]):
             standings[standing.account.key[:2]].append(standing)
     return standings
 
