@@ -98,6 +98,10 @@ docs: setup ## write the schemas, examples and documents that are made from the 
 bench: $(VENV)/.ready-data ## measure, beside the floors of this machine; results in bench/results
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-ledger
+bench-ledger: $(VENV)/.ready-data ## measure the ledger alone, to ten million entries (an hour; ARGS="--entries 1000000 …" for less)
+	@$(BIN)/python -m bench ledger $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.ready-data ## kill parts while orders flow, then exact sums; KILLS=1000
 	@$(BIN)/python -m bench chaos --kills $(KILLS) $(ARGS)

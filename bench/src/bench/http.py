@@ -12,10 +12,9 @@ import httpx
 
 from bench import floors
 from bench.callers import Answers, closed_loop, open_loop, request
+from bench.calm import caught_up
 from bench.results import Figure
 from bench.shop import open_shop
-from local.paths import SERVICES
-from testkit import wait_until
 from testkit.system import System
 
 SHOP: Final = "bench-http"
@@ -25,9 +24,6 @@ CALLERS: Final = (1, 16, 64)
 SECONDS: Final = 5.0
 HOLDS_PER_SECOND: Final = 300
 HOLDS_SECONDS: Final = 15.0
-
-LAGS: Final = ("accrual_consumer_lag_messages{", "accrual_relay_lag_rows ")
-"""Metrics of what is recorded and not read yet."""
 
 
 async def measure(system: System) -> list[Figure]:
@@ -48,29 +44,12 @@ async def measure(system: System) -> list[Figure]:
                 answers = await closed_loop(port, callers, SECONDS, make)
                 figures += _figures(f"{where}{name}", callers, answers, bare[callers])
     port = system.settings.ledger_port
-    await _caught_up(system)
+    await caught_up(system)
     answers = await open_loop(port, HOLDS_PER_SECOND, HOLDS_SECONDS, _hold(port, token))
     _only(answers, 201)
     figures.append(Figure("hold_p99_ms_at_300", round(answers.percentile_ms(99), 2), "ms"))
     figures.append(Figure("hold_p50_ms_at_300", round(answers.percentile_ms(50), 2), "ms"))
     return figures
-
-
-async def _caught_up(system: System) -> None:
-    """The closed loops made more entries than their readers could keep up with: what is measured next is a system at
-    300/s, not one that works off a backlog beside it."""
-    async with httpx.AsyncClient(timeout=10) as http:
-
-        async def nothing_waits() -> bool:
-            lags = [
-                float(line.rpartition(" ")[2])
-                for service in SERVICES
-                for line in (await http.get(f"{system.service_url(service)}/metrics")).text.splitlines()
-                if line.startswith(LAGS)
-            ]
-            return bool(lags) and not any(lags)
-
-        await wait_until(nothing_waits, timeout_seconds=120, every_seconds=0.5, what="readers to catch up")
 
 
 def _figures(name: str, callers: int, answers: Answers, floor: float) -> list[Figure]:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import workload
 from bench import floors
+from bench.calm import caught_up
 from bench.results import Figure
 from bench.shop import open_shop
 from contracts import topics
@@ -46,6 +47,7 @@ async def measure(system: System) -> list[Figure]:
             figures.append(Figure.beside(f"orders_per_second_{label}_members", rate, "orders/s", floor))
             if label == "5k":
                 paced = orders(year, shop, members, LATENCY_RATE * LATENCY_SECONDS, "paced")
+                await caught_up(system)
                 figures += await _paced(system, downstream, paced)
     return figures
 

@@ -46,11 +46,11 @@ def _recording() -> Iterator[list[list[Added]]]:
         saving.Writes = Writes  # type: ignore[attr-defined]
 
 
-async def record(books: Books, members: int, count: int, *, seed: int) -> tuple[list[list[Added]], float]:
+async def record(books: Books, members: int, count: int) -> tuple[list[list[Added]], float]:
     """Post, and keep what each transaction wrote; postings per second beside it."""
     made = list(
         operations(
-            members_of(members, 1, 0, 1), count, spread=Spread.UNIFORM, keys=Keys.TIME_ORDERED, seed=seed
+            members_of(members, 1, 0, 1), count, spread=Spread.UNIFORM, keys=Keys.TIME_ORDERED, name="recorded"
         )
     )  # fmt: skip
     database = Database(books.settings, events_from_log=True)

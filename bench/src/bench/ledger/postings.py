@@ -53,7 +53,7 @@ async def measure(system: System, *, members: int, operations: int) -> list[Figu
 async def _floors(system: System, start: Books, members: int) -> tuple[float, list[Figure]]:
     """The same rows with no logic."""
     first = await books.copy(system, start, "ledger_recorded")
-    recorded, rate = await floors.record(first, members, FLOOR_OPERATIONS, seed=99)
+    recorded, rate = await floors.record(first, members, FLOOR_OPERATIONS)
     await books.drop(system, first)
     rows = {}
     for way in ("unnest", "copy"):

@@ -137,5 +137,5 @@ def _made(load: Load, share: int, shares: int) -> Sequence[Posting]:
     members = members_of(load.members, LANES, share, shares)
     if not load.operations:
         return list(first_awards(members))
-    seed = load.seed * shares + share
-    return list(operations(members, load.operations // shares, spread=load.spread, keys=load.keys, seed=seed))
+    name = f"{load.seed}-{share + 1}-of-{shares}"
+    return list(operations(members, load.operations // shares, spread=load.spread, keys=load.keys, name=name))

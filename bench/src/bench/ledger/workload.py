@@ -24,6 +24,9 @@ HOLDS_PERCENT: Final = 3
 REPEATED_PERCENT: Final = 1
 """Of all: asked again with the same key and content, not long after the first time."""
 
+EXPIRES_IN_DAYS: Final = 1_000
+"""From the day until which all live: as many different ends."""
+
 AWARD: Final = 20
 SPEND: Final = 56
 """Three lots. As much goes out as comes in, so that a member who does everything does not pile up lots."""
@@ -63,13 +66,14 @@ def first_awards(members: list[str]) -> Iterator[Posting]:
         yield _award(member, f"first/{member}", START, LIVES_UNTIL)
 
 
-def operations(
-    members: list[str], count: int, *, spread: Spread, keys: Keys, seed: int, expires_in_days: int = 1_000
-) -> Iterator[Posting]:
-    """The mixture: awards with lots, spends, holds and their captures, returns, and repeats of all of them."""
-    chance = random.Random(seed)
+def operations(members: list[str], count: int, *, spread: Spread, keys: Keys, name: str) -> Iterator[Posting]:
+    """The mixture: awards with lots, spends, holds and their captures, returns, and repeats of all of them.
+
+    Another `name` makes other keys and other choices.
+    """
+    chance = random.Random(name)
     choose = _chooser(members, spread, chance)
-    name = _namer(keys, seed, chance)
+    key_of = _namer(keys, name, chance)
     spends: deque[Spend] = deque(maxlen=REMEMBERED)
     holds: deque[Hold] = deque(maxlen=REMEMBERED)
     newest: deque[Posting] = deque(maxlen=REMEMBERED)
@@ -78,10 +82,10 @@ def operations(
         if newest and chance.randrange(100) < REPEATED_PERCENT:
             yield newest[chance.randrange(len(newest))]
             continue
-        key, member = name(number), choose()
+        key, member = key_of(number), choose()
         posting: Posting
         if dice < EARNS_PERCENT:
-            ends_at = LIVES_UNTIL + timedelta(days=chance.randrange(expires_in_days))
+            ends_at = LIVES_UNTIL + timedelta(days=chance.randrange(EXPIRES_IN_DAYS))
             posting = _award(member, key, AWARD, ends_at)
         elif dice < EARNS_PERCENT + SPENDS_PERCENT:
             posting = Spend(
@@ -123,7 +127,7 @@ def _chooser(members: list[str], spread: Spread, chance: random.Random) -> Calla
     return lambda: members[bisect(weights, chance.random() * weights[-1])]
 
 
-def _namer(keys: Keys, seed: int, chance: random.Random) -> Callable[[int], str]:
+def _namer(keys: Keys, name: str, chance: random.Random) -> Callable[[int], str]:
     if keys is Keys.TIME_ORDERED:
-        return lambda number: f"{number:010d}-{seed}"
+        return lambda number: f"{number:010d}-{name}"
     return lambda _: str(UUID(int=chance.getrandbits(128), version=4))

@@ -149,6 +149,7 @@ async def publish(
     rate: float | None = None,
     on_progress: Callable[[int], None] | None = None,
     source: str = "/workload",
+    topic: str = topics.ORDERS.name,
 ) -> Published:
     """Publish events and wait until Kafka has them all.
 
@@ -156,7 +157,7 @@ async def publish(
     up, and Kafka's timestamp of a record is when it left.
     """
     iterator = iter(events)
-    async with Publisher(bootstrap_servers, source=source) as publisher:
+    async with Publisher(bootstrap_servers, topic=topic, source=source) as publisher:
         started_at = time.monotonic()
         sent, behind_seconds = 0, 0.0
         while True:
