@@ -14,9 +14,13 @@ the first) · the entry's bytes:
     lots    per change   6 × int64: lot, change, remaining, activates_at, expires_at, priority
 
 Not hashed: where the entry stands in the log (lane, position, epoch), and any id that import would draw anew.
+
+A refusal's hash is SHA-256 over: "accrual/refusal/1\\n" · int64 at · 11 × uint32 lengths of the texts · shop, member,
+asset, kind, source, key, order, hold, checkout, code, facts (the JSON text as it is stored). No chain goes over
+refusals; seals hold them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -27,6 +31,7 @@ from ledger.domain.outcomes import Entry
 from ledger.domain.postings import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend
 
 _ENTRY_TAG: Final = b"accrual/entry/1\n"
+_REFUSAL_TAG: Final = b"accrual/refusal/1\n"
 _POSTING_TAG: Final = "accrual/posting/1\n"
 _MEMO_TAG: Final = b"accrual/memo/1\n"
 
@@ -35,6 +40,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _HEAD: Final = Struct(">16q13I")
+_REFUSAL_HEAD: Final = Struct(">q11I")
 _LENGTH: Final = Struct(">I")
 _AMOUNT: Final = Struct(">q")
 _LOT: Final = Struct(">6q")
@@ -97,6 +103,17 @@ def entry_bytes(entry: Entry) -> bytes:
     for lot, change, remaining, activates_at, expires_at, priority in entry.lots:
         parts.append(_LOT.pack(lot, change, remaining, micros(activates_at), micros(expires_at), priority))
     return b"".join(parts)
+
+
+def refusal_bytes(at: datetime, texts: Sequence[str | None]) -> bytes:
+    """The canonical bytes of a refusal: its instant and the eleven texts, as laid out above."""
+    encoded = [(text or "").encode() for text in texts]
+    return b"".join((_REFUSAL_HEAD.pack(micros(at), *map(len, encoded)), *encoded))
+
+
+def refusal_hash(canonical: bytes) -> bytes:
+    """Of a refusal's canonical bytes."""
+    return sha256(_REFUSAL_TAG + canonical).digest()
 
 
 def content_hash(posting: Posting) -> bytes:
