@@ -17,7 +17,7 @@ COPY ${PACKAGE} ${PACKAGE}
 # Editable, because a service finds its migrations beside its code.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e libs/contracts -e libs/chassis -e ${PACKAGE}
 
-RUN useradd --uid 10001 --create-home accrual && mkdir /keys && chown accrual /keys
+RUN useradd --uid 10001 --create-home accrual && mkdir /keys /seals && chown accrual /keys /seals
 USER accrual
 ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "-m"]

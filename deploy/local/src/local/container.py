@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from local import topics
+from local.keys import seal_key_file
 from local.tokens import ALL_SCOPES, SERVICE_SCOPES, SERVICE_TOKEN_SECONDS, DevelopmentIssuer
 
 
@@ -32,6 +33,7 @@ def main() -> int:
     for service, scopes in SERVICE_SCOPES.items():
         minted = issuer.mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
         (chosen.keys / f"{service}.token").write_text(minted)
+    seal_key_file(chosen.keys)
     asyncio.run(topics.ensure(chosen.bootstrap_servers))
     return 0
 

@@ -4,6 +4,9 @@ import os
 import secrets
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from local.settings import LocalSettings
 from local.tokens import SERVICE_SCOPES, SERVICE_TOKEN_SECONDS, DevelopmentIssuer
 
@@ -12,6 +15,7 @@ def prepare(settings: LocalSettings) -> None:
     """Make what is missing, and fresh tokens for the services that call others."""
     issuer(settings)
     database_password(settings)
+    seal_key_file(settings.keys)
     for service, scopes in SERVICE_SCOPES.items():
         token = issuer(settings).mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
         _write(service_token_file(settings, service), token)
@@ -38,6 +42,17 @@ def database_password(settings: LocalSettings) -> str:
     if not file.exists():
         _write(file, secrets.token_hex(16))
     return file.read_text().strip()
+
+
+def seal_key_file(folder: Path) -> Path:
+    """The key with which the ledger signs seals, made at first use; the public half lies beside it."""
+    private = folder / "seal-key.pem"
+    if not private.exists():
+        made = Ed25519PrivateKey.generate()
+        public = made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        _write(folder / "seal-key-public.pem", public.decode())
+        _write(private, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+    return private
 
 
 def _write(file: Path, text: str) -> None:

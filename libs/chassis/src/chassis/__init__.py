@@ -9,10 +9,11 @@ from chassis.jobs import Job
 from chassis.messages import Consumer, Received
 from chassis.outcome import Outcome, Poison, answer_or_raise
 from chassis.problems import Overloaded, Problem
-from chassis.service import Runtime, Service, run
+from chassis.service import CannotStart, Runtime, Service, run
 from chassis.settings import ServiceSettings
 
 __all__ = [
+    "CannotStart",
     "Consumer",
     "Database",
     "Job",

@@ -83,6 +83,10 @@ class Service:
     shutdown: Callable[["Runtime"], Awaitable[None]] | None = None
 
 
+class CannotStart(Exception):
+    """The service must not run on things as they are; the message says why, and what to do."""
+
+
 class Runtime:
     """A service in this process."""
 
@@ -238,7 +242,7 @@ def run(build: Callable[[], Service]) -> None:
         return
     try:
         uvloop.run(_run(service, mode, url))
-    except migrations.StaleSchema as error:
+    except (migrations.StaleSchema, CannotStart) as error:
         sys.exit(f"{service.name}: {error}")
 
 

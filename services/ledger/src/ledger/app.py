@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from chassis import Runtime, Service
-from ledger import api, consumers
+from ledger import api, consumers, start
 from ledger.jobs import jobs
 from ledger.settings import LedgerSettings
 from ledger.store.log import LedgerLog
@@ -31,14 +31,22 @@ def build(settings: LedgerSettings | None = None) -> Service:
         jobs=jobs(settings),
         problems=api.STATUSES,
         log=LedgerLog(),
-        startup=_open_desk,
+        startup=_start,
         shutdown=_close_desk,
     )
 
 
-async def _open_desk(runtime: Runtime) -> None:
-    """Reads go past SQLAlchemy: it would cost more than they do."""
+async def _start(runtime: Runtime) -> None:
     settings = runtime.service.settings
+    assert isinstance(settings, LedgerSettings)
+    if settings.seal_folder is not None:
+        async with runtime.database.look() as driver:
+            await start.check(driver, settings.seal_folder)
+    await _open_desk(runtime, settings)
+
+
+async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
+    """Reads go past SQLAlchemy: it would cost more than they do."""
     url = settings.database_url.get_secret_value()
     reading = {
         "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),

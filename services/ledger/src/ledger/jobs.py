@@ -11,6 +11,7 @@ import structlog
 from chassis import Database, Job
 from chassis.lanes import lane_of
 from ledger import metrics, usecases
+from ledger.sealing import Sealer
 from ledger.settings import LedgerSettings
 from ledger.store import checking, upkeep
 
@@ -34,6 +35,7 @@ def jobs(settings: LedgerSettings) -> list[Job]:
             lambda database, _: look_at_parked(database, settings.parked_alarm_seconds),
         ),
         Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
+        Job("seal", settings.seal_every_seconds, Sealer(settings).run),
     ]
 
 

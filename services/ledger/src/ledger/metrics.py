@@ -27,3 +27,12 @@ POSTINGS: Final = Counter("accrual_ledger_postings_total", "Postings by kind and
 SHORT_SPENDS: Final = Counter(
     "accrual_ledger_short_spends_total", "Paid orders whose points were not all there any more: written off or owed."
 )
+SEAL_LAG: Final = Gauge(
+    "accrual_ledger_seal_lag_seconds", "Age of the oldest entry or refusal that no seal holds; a few seconds."
+)
+UNSEALED: Final = Gauge("accrual_ledger_unsealed_rows", "Entries and refusals that no seal holds yet.")
+SEALS_UNTOLD: Final = Gauge(
+    "accrual_ledger_untold_seals", "Seals that the files outside the database lack, of 500 a lane at most; must be 0."
+)
+SEALS: Final = Counter("accrual_ledger_seals_total", "Seals made.")
+SEALED_ROWS: Final = Counter("accrual_ledger_sealed_rows_total", "Entries and refusals sealed.")

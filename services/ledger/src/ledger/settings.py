@@ -1,5 +1,7 @@
 """What the ledger can be told, on top of what every service can."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -37,4 +39,33 @@ class LedgerSettings(ServiceSettings):
     )
     parked_alarm_seconds: float = Field(
         default=900, gt=0, description="A posting that waits longer for its cause is offered again and reported."
+    )
+    seal_key_file: Path | None = Field(
+        default=None,
+        description="The Ed25519 key that signs seals, PEM. Only `jobs` needs it; without it nothing is sealed, and the"
+        " alarm on the seals' lag says so.",
+    )
+    seal_previous_key_file: Path | None = Field(
+        default=None, description="The key before, until it has handed every lane over to a new one."
+    )
+    seal_folder: Path | None = Field(
+        default=None,
+        description="Where seals are kept outside the database, one JSON line each, only ever appended to. At start the"
+        " log is held against the last ones. On another disk than the database, best a write-once one.",
+    )
+    seal_every_seconds: float = Field(
+        default=5,
+        gt=0,
+        description="How often new rows are sealed: until then only the topic holds them. Each seal of a lane costs a"
+        " transaction and a row per shop.",
+    )
+    seal_batch_size: int = Field(
+        default=10_000,
+        ge=1,
+        description="Rows of one seal at most: a tenth of a second to seal them, and what a member's proof must read.",
+    )
+    export_seconds: float = Field(
+        default=3600,
+        gt=0,
+        description="How long an export may take: its snapshot keeps the database from clearing away old row versions.",
     )

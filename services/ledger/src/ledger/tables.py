@@ -242,3 +242,42 @@ programme = Table(
     _column("zone", _TEXT),
     comment="What the ledger needs to know of each shop's programme.",
 )
+
+ledger = Table(
+    "ledger",
+    metadata,
+    _column("one", _FLAG, key=True),
+    _column("id", _ID),
+    comment="Which ledger this is; one row.",
+)
+
+seal = Table(
+    "seal",
+    metadata,
+    _column("lane", _SMALL, key=True),
+    _column("number", _NUMBER, key=True),
+    _column("epoch", _SMALL),
+    _column("first_position", _NUMBER),
+    _column("last_position", _NUMBER),
+    _column("at", _INSTANT),
+    _column("shops", _SMALL),
+    _column("previous", _BYTES),
+    _column("root", _BYTES),
+    _column("key", _BYTES),
+    _column("next_key", _BYTES),
+    _column("signature", _BYTES),
+    comment="What was in a range of a lane's positions, signed; each covers the one before it.",
+)
+
+seal_shop = Table(
+    "seal_shop",
+    metadata,
+    _column("lane", _SMALL, key=True),
+    _column("number", _NUMBER, key=True),
+    _column("shop", _TEXT, key=True),
+    _column("count", _NUMBER),
+    _column("total", _NUMBER),
+    _column("root", _BYTES),
+    _column("places", _BYTES),
+    comment="What each seal holds of each shop.",
+)

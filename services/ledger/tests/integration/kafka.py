@@ -8,12 +8,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from contracts import Event, encode, topics
+from contracts import Event, Topic, encode, topics
 
 
 @dataclass(frozen=True)
 class Told:
-    """A record of the topic `ledger`."""
+    """A record of a topic that the ledger writes."""
 
     type: str
     headers: Mapping[str, str]
@@ -36,13 +36,13 @@ async def publish(bootstrap_servers: str, topic: str, *events: Event, trace: str
         await producer.stop()
 
 
-async def told(bootstrap_servers: str, count: int) -> list[Told]:
-    """The first `count` records of the topic `ledger`."""
+async def told(bootstrap_servers: str, count: int, topic: Topic = topics.LEDGER) -> list[Told]:
+    """The first `count` records of the topic."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     found: list[Told] = []
     try:
-        consumer.assign([TopicPartition(topics.LEDGER.name, n) for n in range(topics.LEDGER.partitions)])
+        consumer.assign([TopicPartition(topic.name, n) for n in range(topic.partitions)])
         async with asyncio.timeout(20):
             while len(found) < count:
                 for batch in (await consumer.getmany(timeout_ms=200)).values():

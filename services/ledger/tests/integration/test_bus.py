@@ -1,18 +1,22 @@
 """The ledger on the bus: what is asked of it by Kafka, and what it tells."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from chassis import Runtime
+from chassis.lanes import lane_of
 from contracts import decode, topics
 from contracts.ledger import PointsChanged, PostingRefused
 from contracts.postings import Award, Cause, Debit, PostingRequested, Revoke
 from contracts.programmes import ProgrammeChanged
+from contracts.seals import LogSealed
 from contracts.structs import as_struct
 from ledger.app import build
 from ledger.settings import LedgerSettings
@@ -22,6 +26,7 @@ from testkit import wait_until
 from testkit.tokens import Tokens
 
 from .kafka import publish, told
+from .sealed import key_file
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
@@ -177,3 +182,22 @@ async def test_a_restarted_ledger_tells_nothing_twice_and_leaves_nothing_out(bus
         records = await told(bus.servers, 20)
     assert [record.body["seq"] for record in records] == list(range(1, 21))
     assert len({record.headers["ce_id"] for record in records}) == 20
+
+
+async def test_every_seal_is_told_once_and_also_lies_in_a_file(bus: Bus, tmp_path: Path) -> None:
+    told_keys = {"seal_key_file": key_file(tmp_path), "seal_folder": tmp_path / "seals", "seal_every_seconds": 0.1}
+    bus.settings = bus.settings.model_copy(update=told_keys)
+    await publish(bus.servers, topics.PROGRAMMES.name, PROGRAMME)
+    for key in ("a", "b"):
+        await publish(bus.servers, topics.POSTINGS.name, asked(key, Award(amount=1)))
+        async with bus.running("all"):
+            seals = await told(bus.servers, 1 if key == "a" else 2, topics.SEALS)
+    events = [decode(LogSealed, record.raw) for record in seals]
+    lane = lane_of("corner/m-1", 8)
+    assert [(event.lane, event.number, event.first, event.last) for event in events] == [
+        (lane, 1, 1, 1),
+        (lane, 2, 2, 2),
+    ]
+    assert [record.key for record in seals] == [f"*/{lane}"] * 2
+    (file,) = (tmp_path / "seals").iterdir()
+    assert [{"shop": "*", **json.loads(line)} for line in file.read_text().splitlines()] == [r.body for r in seals]

@@ -1,7 +1,11 @@
-"""The ledger's log as the relay reads it: entries and refusals by their places, made into events as they are read."""
+"""The ledger's log as the relay reads it: entries and refusals by their places, made into events as they are read.
+
+Seals are sent beside it, from lanes of their own: a seal's number is its position there.
+"""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from time import monotonic
 from typing import Any, Final
 
 import asyncpg
@@ -10,7 +14,8 @@ import msgspec
 from chassis.outbox import Outgoing
 from contracts import topics
 from ledger.domain import PostingId
-from ledger.store import rows
+from ledger.store import rows, seals
+from ledger.store.seals import Sealed
 
 _ENTRIES: Final = (
     "SELECT e.lane, e.position, a.shop, a.member, a.asset, e.account_id, x.epoch, e.seq, e.kind, e.at, e.recorded_at,"
@@ -49,6 +54,12 @@ HIGHEST: Final = (
 )
 """The highest position ever given in each lane; to be asked after the lanes were taken."""
 
+SEAL_LANES: Final = 1_000_000
+"""What the relay's cursor adds to a lane for its seals; migration 0002 made these cursors."""
+
+SEALS_EVERY_SECONDS: Final = 1.0
+"""How often the relay looks for seals: there is one every few seconds, and it looks at the log far more often."""
+
 
 async def highest(driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
     """The highest position ever given in each lane."""
@@ -56,10 +67,28 @@ async def highest(driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[i
 
 
 class LedgerLog:
-    """Exactly one event per entry and refusal, by construction: the log is the outbox."""
+    """Exactly one event per entry, refusal and seal, by construction: the log is the outbox."""
+
+    def __init__(self) -> None:
+        self._look_for_seals_at = 0.0
 
     async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
         """The rows behind these positions. Two statements see two moments: what is told ends before any gap."""
+        of_seals = {lane: number for lane, number in after.items() if lane >= SEAL_LANES}
+        if not of_seals:
+            return await self._rows(driver, after, limit)
+        rows = {lane: position for lane, position in after.items() if lane < SEAL_LANES}
+        return [*await self._rows(driver, rows, limit), *await self._seals(driver, of_seals, limit)]
+
+    async def _seals(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> list[Outgoing]:
+        if monotonic() < self._look_for_seals_at:
+            return []
+        found = await seals.numbered_behind(driver, {lane - SEAL_LANES: n for lane, n in after.items()}, limit)
+        if not found:
+            self._look_for_seals_at = monotonic() + SEALS_EVERY_SECONDS
+        return [seal_event(sealed) for sealed in found]
+
+    async def _rows(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> list[Outgoing]:
         lanes, positions = list(after.keys()), list(after.values())
         found = [entry_event(row) for row in await driver.fetch(_ENTRIES, lanes, positions, limit)]
         refusals = await driver.fetch(_REFUSALS, lanes, positions, limit)
@@ -70,7 +99,12 @@ class LedgerLog:
 
     async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
         """The highest position ever given in each lane; 0 when none was."""
-        return await highest(driver, lanes)
+        of_seals = [lane - SEAL_LANES for lane in lanes if lane >= SEAL_LANES]
+        found = dict(await highest(driver, [lane for lane in lanes if lane < SEAL_LANES]))
+        if of_seals:
+            numbers = await seals.highest_numbers(driver, of_seals)
+            found.update({SEAL_LANES + lane: number for lane, number in numbers.items()})
+        return found
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:  # noqa: ARG002
         """Nothing: the log is the ledger."""
@@ -155,6 +189,22 @@ def entry_event(row: Any) -> Outgoing:
         body=rows.encode_json(body),
         at=recorded_at,
         trace=trace,
+    )
+
+
+def seal_event(sealed: Sealed) -> Outgoing:
+    """The log-sealed event of a seal; its id is drawn from its hash."""
+    seal = sealed.seal
+    return Outgoing(
+        lane=SEAL_LANES + seal.lane,
+        position=seal.number,
+        id=_uuid8(seal.hash),
+        topic=topics.SEALS.name,
+        key=f"*/{seal.lane}",
+        type="log-sealed",
+        body=rows.encode_json({"shop": "*", **sealed.told()}),
+        at=seal.at,
+        trace=None,
     )
 
 
