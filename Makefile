@@ -6,11 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := libs/contracts libs/chassis libs/testkit deploy/gateway deploy/local \
-            services/ledger services/rules services/redemption services/notifications
+            services/ledger services/rules services/redemption services/notifications verify
 # Need the real baskets of requirements-data.lock.
 DATA_PACKAGES := libs/workload demo bench
 LOCKS := requirements.lock requirements-dev.lock
-SOURCES := libs services deploy demo tests bench
+SOURCES := libs services deploy verify demo tests bench
 # Only what is there: a folder may be absent in a partial checkout.
 PRESENT := $(wildcard $(SOURCES))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -18,6 +18,8 @@ class Route:
 
     service: str
     path: str
+    streams: bool = False
+    """Whether its answer may take as long as it likes, as long as something comes."""
 
     @property
     def pattern(self) -> str:
@@ -30,8 +32,16 @@ class Route:
 @cache
 def routes() -> tuple[Route, ...]:
     """All routes in the order in which they are tried."""
-    listed: Mapping[str, list[str]] = yaml.safe_load(files("gateway").joinpath("routes.yaml").read_text())
-    return tuple(Route(service, _PREFIX + path) for service, paths in listed.items() for path in paths)
+    listed: Mapping[str, list[str | Mapping[str, Any]]] = yaml.safe_load(
+        files("gateway").joinpath("routes.yaml").read_text()
+    )
+    return tuple(_route(service, told) for service, paths in listed.items() for told in paths)
+
+
+def _route(service: str, told: str | Mapping[str, Any]) -> Route:
+    if isinstance(told, str):
+        return Route(service, _PREFIX + told)
+    return Route(service, _PREFIX + told["path"], streams=told["streams"])
 
 
 def services() -> tuple[str, ...]:

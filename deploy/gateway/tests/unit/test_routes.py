@@ -10,6 +10,8 @@ from gateway.routes import routes, service_of, services
     [
         ("/v1/shops/demo/members/m-1/balances", "ledger"),
         ("/v1/shops/demo/members/m-1/entries", "ledger"),
+        ("/v1/shops/demo/members/m-1/proof", "ledger"),
+        ("/v1/shops/demo/ledger/export", "ledger"),
         ("/v1/shops/demo/postings", "ledger"),
         ("/v1/shops/demo/holds/h-1/capture", "ledger"),
         ("/v1/shops/demo/ledger/dead-letters/7/replay", "ledger"),
@@ -46,3 +48,7 @@ def test_no_route_is_listed_twice() -> None:
     patterns = [route.pattern for route in routes()]
     assert len(patterns) == len(set(patterns))
     assert set(services()) == {"ledger", "rules", "redemption", "notifications"}
+
+
+def test_only_what_streams_has_no_time_limit() -> None:
+    assert [route.path for route in routes() if route.streams] == ["/v1/shops/{shop}/ledger/export"]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis.auth import requires
@@ -55,8 +56,10 @@ class HotRouter(APIRouter):
         keyed: bool = False,
         status: int = 200,
         also: Mapping[int, str] | None = None,
+        media_type: str | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Add a route. `names` are the types of the path's parts, `asks` the query's and headers' parameters."""
+        """Add a route. `names` are the types of the path's parts, `asks` the query's and headers' parameters; an answer
+        that is not JSON has a `media_type`."""
 
         def add(handler: Handler) -> Handler:
             async def documented() -> None:
@@ -82,11 +85,17 @@ class HotRouter(APIRouter):
                 response_model=gives,
                 status_code=status,
                 responses={code: {"description": text} for code, text in (also or {}).items()},
+                response_class=JSONResponse if media_type is None else _answering(media_type),
             )
             self.hot_routes.append(HotRoute(method, f"{self.prefix}{path}", scopes, handler, keyed))
             return handler
 
         return add
+
+
+def _answering(media_type: str) -> type[Response]:
+    """A kind of answer that the document names; nothing ever makes one."""
+    return type("Answer", (Response,), {"media_type": media_type})
 
 
 class HotTable:

@@ -7,6 +7,7 @@ import asyncpg
 
 from chassis import Runtime, Service
 from ledger import api, consumers, start
+from ledger.connections import reading_settings, snapshot
 from ledger.jobs import jobs
 from ledger.settings import LedgerSettings
 from ledger.store.log import LedgerLog
@@ -48,22 +49,12 @@ async def _start(runtime: Runtime) -> None:
 async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
     """Reads go past SQLAlchemy: it would cost more than they do."""
     url = settings.database_url.get_secret_value()
-    reading = {
-        "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),
-        "default_transaction_read_only": "on",
-        "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
-        "enable_bitmapscan": "off",
-        "jit": "off",
-        # Every statement here reads by key, whatever the key: making a plan costs more than running it.
-        "plan_cache_mode": "force_generic_plan",
-    }
+    reading = reading_settings(settings)
     pool = await asyncpg.create_pool(
         url, min_size=0, max_size=READ_CONNECTIONS, reset=_keep_as_it_is, server_settings=reading
     )
     connect = partial(asyncpg.connect, url, server_settings=reading)
-    runtime.extras["desk"] = api.Desk(runtime.database, pool, connect)
+    runtime.extras["desk"] = api.Desk(runtime.database, pool, connect, partial(snapshot, settings))
 
 
 async def _keep_as_it_is(_: asyncpg.Connection) -> None:

@@ -247,3 +247,52 @@ class CheckedLedger(Answered):
     oldest_parked_at: datetime | None
     mismatched_members: list[str] = Field(description="The first few concerned.")
     next: str | None = Field(description="Give as `after` for the next page; null when all accounts were looked at.")
+
+
+# -- proofs
+
+
+class Seal(Answered):
+    """A range of a lane's positions, over all shops, as it was signed and published."""
+
+    ledger: str
+    epoch: int
+    lane: int
+    number: int
+    first: int
+    last: int
+    at: datetime
+    shops: int
+    previous: str
+    root: str
+    public_key: str
+    next_public_key: str | None = Field(default=None, description="Only where a seal hands over to another key.")
+    signature: str
+
+
+class ShopInSeal(Answered):
+    """What a seal holds of the shop."""
+
+    count: int = Field(description="Entries and refusals in the range.")
+    total: int = Field(description="Entries and refusals of the shop in the lane so far.")
+    root: str
+    places: str
+    index: int
+    path: list[str]
+
+
+class Proof(Answered):
+    """The way from an entry's bytes up to a signed seal; all hashes in hex."""
+
+    format: Literal["accrual-ledger-proof"]
+    version: Literal[1]
+    entry: Posted = Field(description="What `bytes` say, to read.")
+    lane: int
+    position: int
+    previous_hash: str = Field(description="Of the account's entry before it; zeros before the first.")
+    hash: str
+    bytes: str = Field(description="What is hashed, behind a tag and the hash before it.")
+    index: int = Field(description="Of the entry among the shop's rows in the seal.")
+    path: list[str]
+    shop_in_seal: ShopInSeal
+    seal: Seal

@@ -33,6 +33,7 @@ async def seal_next(tx: Transaction, lane: int, keys: Keyring, most_rows: int) -
 
     Where the last seal is of the previous key, that key signs one more, of no rows, that hands over to the new one.
     """
+    at = await seals.clock_between_seals(tx.driver)
     last = await seals.newest(tx.driver, lane)
     key = keys.current if last is None else keys.for_successor(last.seal.successor)
     hands_over = key is not keys.current
@@ -49,7 +50,7 @@ async def seal_next(tx: Transaction, lane: int, keys: Keyring, most_rows: int) -
         number=number,
         first=first,
         last=upto,
-        at=tx.now,
+        at=at,
         shops=len(parts),
         previous=NO_HASH if last is None else last.seal.hash,
         root=range_root(parts),

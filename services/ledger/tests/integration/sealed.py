@@ -40,6 +40,16 @@ class Seals:
         told = {"seal_key_file": self.key, "seal_folder": self.folder, **self.changes, **changes}
         return LedgerSettings(**{**settings.model_dump(), **told})
 
+    async def other_shops(self, members: int) -> None:
+        """Two more shops, with one award for each of their members."""
+        for shop in ("other", "third"):
+            await self.ledger.learn(shop)
+            for number in range(members):
+                effect = {"kind": "award", "amount": 1}
+                posting = {"key": self.ledger.key(), "member": f"m-{number}", "effect": effect}
+                response = await self.ledger.http.post(f"/v1/shops/{shop}/postings", json={"postings": [posting]})
+                assert response.status_code == 200, response.text
+
     async def run(self, **changes: Any) -> None:
         """One run of the job, in a process that has just begun."""
         await Sealer(self.settings(**changes)).run(self.ledger.runtime.database, asyncio.Event())

@@ -459,7 +459,9 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
             f"{base}/members/{{member}}/balances": {"get"},
             f"{base}/balances/lookup": {"post"},
             f"{base}/members/{{member}}/entries": {"get"},
+            f"{base}/members/{{member}}/proof": {"get"},
             f"{base}/ledger/check": {"get"},
+            f"{base}/ledger/export": {"get"},
             f"{base}/postings/memo": {"delete"},
         }.items()
     )

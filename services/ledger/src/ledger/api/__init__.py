@@ -1,9 +1,9 @@
 """The ledger over HTTP, a file for each noun: parse, use case, answer."""
 
-from ledger.api import balances, checks, holds, memos, postings, statement
+from ledger.api import balances, checks, export, holds, memos, postings, proofs, statement
 from ledger.api.desk import Desk
 from ledger.api.statuses import STATUSES
 
-ROUTERS = [postings.router, holds.router, balances.router, statement.router, memos.router, checks.router]
+ROUTERS = [room.router for room in (postings, holds, balances, statement, proofs, memos, checks, export)]
 
 __all__ = ["ROUTERS", "STATUSES", "Desk"]

@@ -21,6 +21,7 @@ from contracts.event import MemberId, OpaqueId, PostingKey
 from contracts.postings import Asset
 from ledger import usecases
 from ledger.asking import InstantOutOfRange, asked_of
+from ledger.connections import Snapshot
 from ledger.store import reading
 from ledger.store.reading import OfMember, Standing
 from ledger.store.rows import encode_json
@@ -53,11 +54,18 @@ class Desk:
     """What lives as long as the process: connections for reads, what is grouped, shops that are known."""
 
     def __init__(
-        self, database: Database, reads: asyncpg.Pool, connect: Callable[[], Awaitable[asyncpg.Connection]]
+        self,
+        database: Database,
+        reads: asyncpg.Pool,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        snapshot: Callable[[], Awaitable[Snapshot]],
     ) -> None:
-        """`connect` makes one more connection like those of the pool `reads`."""
+        """`connect` makes one more connection like those of the pool `reads`; `snapshot` one that sees one moment."""
         self.database = database
         self.reads = reads
+        self.snapshot = snapshot
+        self.exports = 0
+        """On their way now."""
         self._connect = connect
         self.postings = Group(
             partial(database.execute, usecases.post, lane_key=usecases.lane_key), gather_seconds=GATHER_SECONDS

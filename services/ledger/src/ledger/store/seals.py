@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import asyncpg
 from chassis.ids import new_uuid
 from ledger import tables
 from ledger.domain.hashing import refusal_bytes, refusal_hash
-from ledger.domain.seals import NO_HASH, Row, Seal, ShopPart
+from ledger.domain.seals import NO_HASH, Absence, Presence, Row, Seal, ShopPart
 from ledger.store import rows
 
 
@@ -55,6 +55,30 @@ class Standing:
     """How long ago the first row that is not sealed was recorded; 0 when there is none."""
 
 
+def told_of_shop(found: Presence | Absence) -> dict[str, Any]:
+    """What a seal holds of a shop, as it is told in exports and proofs."""
+    if isinstance(found, Absence):
+        return {
+            "absent": [
+                {
+                    "index": neighbour.index,
+                    "key": neighbour.key.hex(),
+                    "content": neighbour.content.hex(),
+                    "path": [node.hex() for node in neighbour.path],
+                }
+                for neighbour in found.neighbours
+            ]
+        }
+    return {
+        "count": found.part.count,
+        "total": found.part.total,
+        "root": found.part.root.hex(),
+        "places": found.part.places.hex(),
+        "index": found.index,
+        "path": [node.hex() for node in found.path],
+    }
+
+
 async def ledger_id(driver: asyncpg.Connection) -> UUID | None:
     """Which ledger this is; None before its first seal."""
     found: UUID | None = await driver.fetchval("SELECT id FROM ledger")
@@ -74,6 +98,21 @@ async def ensure_ledger_id(driver: asyncpg.Connection) -> UUID:
 async def epoch(driver: asyncpg.Connection) -> int:
     """How often the ledger was restored from a backup, and once more."""
     return int(await driver.fetchval("SELECT epoch FROM epoch"))
+
+
+SEALING_LOCK: Final = 0x5345414C
+"""First key of the advisory lock that whoever seals holds ("SEAL")."""
+
+
+async def clock_between_seals(driver: asyncpg.Connection) -> datetime:
+    """The time at which nobody seals: every seal of an earlier time is committed. In a transaction nobody seals until
+    it ends, but for itself."""
+    now: datetime = await driver.fetchval(
+        "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock($1, one)) FROM unnest(ARRAY[0]) AS one)"
+        " AS taken",
+        SEALING_LOCK,
+    )
+    return now
 
 
 # -- the log

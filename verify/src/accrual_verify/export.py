@@ -1,0 +1,384 @@
+"""An export, line by line: every hash, every sum, every seal; it remembers one seal's rows and one lane's accounts."""
+
+import gc
+import json
+from binascii import unhexlify
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
+from struct import Struct, error
+from typing import Any, Final
+
+from accrual_verify.findings import Report, Unreadable
+from accrual_verify.layout import (
+    ENTRY_TAG,
+    HEAD,
+    NO_HASH,
+    Malformed,
+    entry_of,
+    micros_of,
+    places_hash,
+    refusal_hash,
+    refusal_of,
+    root_of,
+)
+from accrual_verify.seals import Chain, Held, Published, Seal, held_of
+
+FORMAT: Final = "accrual-ledger-export"
+VERSION: Final = 1
+
+State = tuple[Any, ...]
+"""Of an account after its last entry: seq, available, pending, held, debt, earned, spent, hash."""
+
+_FIRST: Final[State] = (0, 0, 0, 0, 0, 0, 0, NO_HASH)
+
+_BUCKETS: Final = ("available", "pending", "held", "debt")
+
+_LENGTH_AT: Final = Struct(">I").unpack_from
+_AMOUNT_AT: Final = Struct(">q").unpack_from
+_HEAD_AT: Final = HEAD.unpack_from
+_HEAD_BYTES: Final = HEAD.size
+_LOT_BYTES: Final = 48
+
+
+def verify(lines: Iterable[bytes], *, published: Published | None = None, trusted: Collection[bytes] = ()) -> Report:
+    """Follow an export to its end. Raises `Unreadable` for a file that is no export at all."""
+    gc.disable()  # millions of small tuples, none of them in a cycle
+    try:
+        return _Verifier(published, trusted).run(lines)
+    finally:
+        gc.enable()
+
+
+class _Lane:
+    """What is remembered of a lane while its lines pass."""
+
+    def __init__(self, number: int, chain: Chain) -> None:
+        self.number = number
+        self.prefix = b",%d," % number
+        self.chain = chain
+        self.accounts: defaultdict[int, dict[bytes, State]] = defaultdict(dict)
+        """By the length of the member's id, then by member and asset."""
+        self.position = 0
+        """Of the last row."""
+        self.total = 0
+        """Rows of the shop that seals of the lane hold."""
+        self.seal: Seal | None = None
+        """Whose rows come now; None behind the last seal."""
+        self.held: Held | None = None
+        self.hashes: list[bytes] = []
+        self.places: list[int] = []
+
+
+class _Verifier:
+    def __init__(self, published: Published | None, trusted: Collection[bytes]) -> None:
+        self._report = Report()
+        self._published = published
+        self._trusted = trusted
+        self._header: Mapping[str, Any] = {}
+        self._shop = b""
+        self._at = 0
+        self._lane: _Lane | None = None
+        self._lanes: set[int] = set()
+        self._counts = dict.fromkeys(("entries", "refusals", "seals", "accounts"), 0)
+        self._unsealed = 0
+        self._restored = 0
+        self._told: Mapping[str, Any] | None = None
+        """The last line's counts; None before it."""
+        self._keys: dict[bytes, None] = {}
+
+    def run(self, lines: Iterable[bytes]) -> Report:
+        ordered = iter(lines)
+        self._begin(next(ordered, b""))
+        self._entries(ordered)
+        self._end()
+        return self._report
+
+    # -- the beginning and the end
+
+    def _begin(self, line: bytes) -> None:
+        try:
+            header = json.loads(line)
+            known = header["format"] == FORMAT
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreadable("not an export of a ledger") from error
+        if not known or header["version"] != VERSION:
+            raise Unreadable(f"an export of another kind: {header['format']} {header.get('version')}")
+        try:
+            self._header = header
+            self._shop = header["shop"].encode()
+            self._at = micros_of(header["at"])
+            self._lanes = set(range(header["lanes"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unreadable(f"not the first line of an export: {error!r}") from error
+        if self._published is not None:
+            for fork in self._published.forks:
+                self._report.add("published_fork", "was published twice with different content", **fork.where)
+
+    def _end(self) -> None:
+        self._leave_lane()
+        for lane in sorted(self._lanes):
+            self._enter_lane(lane)
+            self._leave_lane()
+        if self._told is None:
+            self._report.add("cut_off", "the file ends before its last line")
+        elif self._told != self._counts:
+            self._report.add("counts_differ", f"the last line counts {self._told}, the file has {self._counts}")
+        facts = {name: self._header[name] for name in ("shop", "ledger", "epoch", "at")}
+        self._report.facts.update(facts, **self._counts, unsealed=self._unsealed)
+        self._report.facts["keys"] = [key.hex() for key in self._keys]
+        self._note()
+
+    def _note(self) -> None:
+        notes = self._report.notes
+        if self._unsealed:
+            notes.append(f"{self._unsealed} of the newest rows are not sealed yet")
+        if self._keys and not self._trusted:
+            notes.append("nobody vouched for the keys that sign; compare them with the ledger's, or give --key")
+        if self._published is None:
+            notes.append(
+                "seals were not compared with published ones (--seals): rows at the end could be missing with theirs"
+            )
+        if self._restored:
+            notes.append(f"{self._restored} published seals were given up by a restore of the ledger")
+
+    # -- lanes
+
+    def _enter_lane(self, number: int) -> _Lane:
+        if self._lane is not None and self._lane.number == number:
+            return self._lane
+        self._leave_lane()
+        if number not in self._lanes:
+            self._report.add("lane_out_of_place", "the lane comes twice, or there is none of that number", lane=number)
+        self._lanes.discard(number)
+        chain = Chain(number, self._report, published=self._published, trusted=self._trusted)
+        self._lane = _Lane(number, chain)
+        return self._lane
+
+    def _leave_lane(self) -> None:
+        lane = self._lane
+        if lane is None:
+            return
+        self._close_seal(lane)
+        lane.chain.end(self._at)
+        self._restored += lane.chain.restored
+        for length, accounts in lane.accounts.items():
+            for key in accounts:
+                member, asset = key[:length].decode(), key[length:].decode()
+                what = "has entries, but no line of its own"
+                self._report.add("account_missing", what, member=member, asset=asset, lane=lane.number)
+        self._lane = None
+
+    # -- seals
+
+    def _seal(self, told: Mapping[str, Any], of_shop: Mapping[str, Any]) -> None:
+        seal = Seal.of(told)
+        lane = self._enter_lane(seal.lane)
+        self._close_seal(lane)
+        lane.chain.add(seal)
+        self._keys[seal.key] = None
+        self._counts["seals"] += 1
+        if str(self._header["ledger"]) != seal.ledger:
+            self._report.add("seal_of_another_ledger", f"is one of ledger {seal.ledger}", **seal.where)
+        held, proved = held_of(seal, self._shop.decode(), of_shop)
+        if not proved:
+            self._report.add(
+                "seal_proof", "what it is said to hold of the shop does not lead to its root", **seal.where
+            )
+        if lane.position >= seal.first:
+            self._report.add("row_out_of_place", f"a row of position {lane.position} came before it", **seal.where)
+        lane.seal, lane.held = seal, held
+
+    def _close_seal(self, lane: _Lane) -> None:
+        """All rows of a seal have passed: they must be those that it holds."""
+        seal, held = lane.seal, lane.held
+        if seal is None or held is None:
+            self._unsealed += len(lane.places)
+        else:
+            count = len(lane.places)
+            lane.total += held.count
+            if held.total is not None and held.total != lane.total:
+                what = f"{held.total} rows so far, of which seals here hold {lane.total}"
+                self._report.add("rows_missing", what, **seal.where)
+                lane.total = held.total
+            if count != held.count:
+                what = f"{held.count} rows of the shop were sealed, {count} are here"
+                self._report.add("range_differs", what, **seal.where)
+            elif count and (root_of(lane.hashes), places_hash(lane.places)) != (held.root, held.places):
+                what = "its rows are not those that were sealed, or not at their places"
+                self._report.add("range_differs", what, **seal.where)
+        lane.seal = lane.held = None
+        lane.hashes, lane.places = [], []
+
+    def _place(self, lane: _Lane, position: int, row_hash: bytes) -> None:
+        """A row at its place: of the seal whose range it is, or behind all seals."""
+        if position <= lane.position:
+            what = f"comes after position {lane.position}"
+            self._report.add("row_out_of_place", what, lane=lane.number, position=position)
+        seal = lane.seal
+        if seal is not None and not seal.first <= position <= seal.last:
+            if position < seal.first:
+                what = "is before the range of the seal that it follows"
+                self._report.add("row_out_of_place", what, lane=lane.number, position=position)
+            else:
+                self._close_seal(lane)
+        lane.position = position
+        lane.places.append(position)
+        lane.hashes.append(row_hash)
+
+    # -- entries, which are nearly all of the file
+
+    def _entries(self, lines: Iterable[bytes]) -> None:
+        """The loop over all lines. An entry that holds goes straight through it; whatever else there is leaves it."""
+        shop, shop_bytes = self._shop, len(self._shop)
+        after_shop = _HEAD_BYTES + shop_bytes
+        begin = sha256(ENTRY_TAG).copy  # a copy is made in half the time of a new one
+        lane: _Lane | None = None
+        count = 0
+        for number, line in enumerate(lines, start=2):
+            parts = line.split(b'"')
+            if lane is None or len(parts) != 7 or parts[1] != b"e" or not parts[2].startswith(lane.prefix):
+                lane = self._other(number, line)
+                continue
+            try:
+                position = int(parts[2][len(lane.prefix) : -1])
+                stored = unhexlify(parts[3])
+                content = unhexlify(parts[5])
+                (
+                    seq, _, _, _, available, pending, held, debt, available_after, pending_after, held_after,
+                    debt_after, earned, spent, _, _, n_shop, n_member, n_asset, n_kind, n_source, n_key, n_order,
+                    n_hold, n_checkout, n_cause, n_memo, n_system, n_lots,
+                ) = _HEAD_AT(content)  # fmt: skip
+                after_key = after_shop + n_member + n_asset
+                key = content[after_shop:after_key]
+                end = after_key + n_kind + n_source + n_key + n_order + n_hold + n_checkout + n_cause + n_memo
+                total = available + pending + held + debt
+                for _ in range(n_system):
+                    end += 12 + _LENGTH_AT(content, end)[0]
+                    total += _AMOUNT_AT(content, end - 8)[0]
+            except (ValueError, error):
+                lane = self._other(number, line)
+                continue
+            accounts = lane.accounts[n_member]
+            before = accounts.get(key, _FIRST)
+            link = begin()
+            link.update(before[7])
+            link.update(content)
+            if (
+                link.digest() == stored
+                and seq == before[0] + 1
+                and total == 0
+                and available_after == before[1] + available
+                and pending_after == before[2] + pending
+                and held_after == before[3] + held
+                and debt_after == before[4] + debt
+                and end + n_lots * _LOT_BYTES == len(content)
+                and n_shop == shop_bytes
+                and content.startswith(shop, _HEAD_BYTES)
+            ):
+                accounts[key] = (seq, available_after, pending_after, held_after, debt_after, earned, spent, stored)
+                count += 1
+                seal = lane.seal
+                if lane.position < position and (seal is None or seal.first <= position <= seal.last):
+                    lane.position = position
+                    lane.places.append(position)
+                    lane.hashes.append(stored)
+                else:
+                    self._place(lane, position, stored)
+            else:
+                self._doubtful(lane, position, stored, content, number)
+        self._counts["entries"] += count
+
+    def _doubtful(self, lane: _Lane, position: int, stored: bytes, content: bytes, line: int) -> None:
+        """An entry that does not hold: what of it, as exactly as can be told."""
+        self._counts["entries"] += 1
+        self._place(lane, position, stored)
+        add = self._report.add
+        try:
+            entry = entry_of(content)
+        except Malformed as error:
+            add("entry_unreadable", str(error), line=line, lane=lane.number, position=position)
+            return
+        where = {
+            "member": entry["member"],
+            "asset": entry["asset"],
+            "seq": entry["seq"],
+            "lane": lane.number,
+            "position": position,
+        }
+        accounts = lane.accounts[len(entry["member"].encode())]
+        key = f"{entry['member']}{entry['asset']}".encode()
+        before = accounts.get(key, _FIRST)
+        if entry["shop"].encode() != self._shop:
+            add("entry_of_another_shop", f"is one of {entry['shop']}", **where)
+        if entry["seq"] > before[0] + 1:
+            missing = f"{before[0] + 1}" if entry["seq"] == before[0] + 2 else f"{before[0] + 1} to {entry['seq'] - 1}"
+            add("entry_missing", f"follows seq {before[0]}: seq {missing} is missing before it", **where)
+        elif entry["seq"] <= before[0]:
+            add("entry_out_of_order", f"comes after seq {before[0]}", **where)
+        elif sha256(ENTRY_TAG + before[7] + content).digest() != stored:
+            add("entry_changed", f"its hash does not follow: it, or seq {before[0]} before it, was changed", **where)
+        if entry["available"] + entry["pending"] + entry["held"] + entry["debt"] + sum(entry["system"].values()):
+            add("sum_not_zero", "its changes do not sum to zero", **where)
+        if entry["seq"] == before[0] + 1:
+            for place, bucket in enumerate(_BUCKETS, start=1):
+                if entry[f"{bucket}_after"] != before[place] + entry[bucket]:
+                    what = f"{bucket} {before[place]} changed by {entry[bucket]} is not {entry[f'{bucket}_after']}"
+                    add("balance_wrong", what, **where)
+        if entry["seq"] > before[0]:
+            accounts[key] = (
+                entry["seq"],
+                *(entry[f"{bucket}_after"] for bucket in _BUCKETS),
+                entry["lifetime_earned"],
+                entry["lifetime_spent"],
+                stored,
+            )
+
+    # -- all other lines
+
+    def _other(self, number: int, line: bytes) -> _Lane | None:
+        if self._told is not None and line.strip():
+            self._report.add("line_behind_the_end", "something follows the last line", line=number)
+        try:
+            match json.loads(line):
+                case {"seal": dict(seal), "shop": dict(of_shop)}:
+                    self._seal(seal, of_shop)
+                case ["e", int(lane), int(position), str(stored), str(content)]:
+                    self._doubtful(
+                        self._enter_lane(lane), position, bytes.fromhex(stored), bytes.fromhex(content), number
+                    )
+                case ["r", int(lane), int(position), str(content)]:
+                    self._refusal(self._enter_lane(lane), position, bytes.fromhex(content))
+                case ["a", int(lane), str(member), str(asset), int(seq), str(stored), *buckets]:
+                    self._account(self._enter_lane(lane), member, asset, (seq, *buckets, bytes.fromhex(stored)))
+                case {"end": dict(told)}:
+                    self._told = told
+                case _:
+                    self._report.add("line_unreadable", "no line of an export", line=number)
+        except (ValueError, TypeError, AttributeError, Malformed) as error:
+            self._report.add("line_unreadable", str(error), line=number)
+        return self._lane
+
+    def _refusal(self, lane: _Lane, position: int, content: bytes) -> None:
+        self._counts["refusals"] += 1
+        self._place(lane, position, refusal_hash(content))
+        refusal = refusal_of(content)
+        if refusal["shop"].encode() != self._shop:
+            what = f"is one of {refusal['shop']}"
+            self._report.add("refusal_of_another_shop", what, lane=lane.number, position=position)
+
+    def _account(self, lane: _Lane, member: str, asset: str, stored: tuple[Any, ...]) -> None:
+        """An account as it is stored must be what its last entry says."""
+        self._counts["accounts"] += 1
+        self._close_seal(lane)
+        key, length = f"{member}{asset}".encode(), len(member.encode())
+        found = lane.accounts[length].pop(key, _FIRST)
+        where = {"member": member, "asset": asset, "lane": lane.number}
+        if found == stored:
+            return
+        if stored[0] != found[0]:
+            what = f"the account is at seq {stored[0]}, its last entry here is {found[0]}"
+            self._report.add("entry_missing" if stored[0] > found[0] else "account_behind", what, **where)
+        else:
+            what = "the account's balances or hash are not those of its last entry"
+            self._report.add("account_differs", what, seq=stored[0], **where)
