@@ -39,6 +39,8 @@ _AMOUNT_AT: Final = Struct(">q").unpack_from
 _HEAD_AT: Final = HEAD.unpack_from
 _HEAD_BYTES: Final = HEAD.size
 _LOT_BYTES: Final = 48
+_NO_END: Final = 2**64
+"""Of the positions behind the last seal."""
 
 
 def verify(lines: Iterable[bytes], *, published: Published | None = None, trusted: Collection[bytes] = ()) -> Report:
@@ -229,21 +231,21 @@ class _Verifier:
     # -- entries, which are nearly all of the file
 
     def _entries(self, lines: Iterable[bytes]) -> None:
-        """The loop over all lines. An entry that holds goes straight through it; whatever else there is leaves it."""
+        """The loop over all lines. An entry that holds goes straight through it; whatever else there is leaves it, and
+        what the loop keeps of the lane at hand is read anew behind that."""
         shop, shop_bytes = self._shop, len(self._shop)
         after_shop = _HEAD_BYTES + shop_bytes
         begin = sha256(ENTRY_TAG).copy  # a copy is made in half the time of a new one
-        lane: _Lane | None = None
+        prefix, digits, accounts, at, last, places, hashes = self._at_hand()
         count = 0
         for number, line in enumerate(lines, start=2):
-            parts = line.split(b'"')
-            if lane is None or len(parts) != 7 or parts[1] != b"e" or not parts[2].startswith(lane.prefix):
-                lane = self._other(number, line)
-                continue
             try:
-                position = int(parts[2][len(lane.prefix) : -1])
-                stored = unhexlify(parts[3])
-                content = unhexlify(parts[5])
+                _, kind, place, told_hash, comma, told, ending = line.split(b'"')
+                if kind != b"e" or not place.startswith(prefix) or comma != b"," or ending != b"]\n":
+                    raise ValueError
+                position = int(place[digits:-1])
+                stored = unhexlify(told_hash)
+                content = unhexlify(told)
                 (
                     seq, _, _, _, available, pending, held, debt, available_after, pending_after, held_after,
                     debt_after, earned, spent, _, _, n_shop, n_member, n_asset, n_kind, n_source, n_key, n_order,
@@ -257,10 +259,11 @@ class _Verifier:
                     end += 12 + _LENGTH_AT(content, end)[0]
                     total += _AMOUNT_AT(content, end - 8)[0]
             except (ValueError, error):
-                lane = self._other(number, line)
+                self._put_down(at)
+                self._other(number, line)
+                prefix, digits, accounts, at, last, places, hashes = self._at_hand()
                 continue
-            accounts = lane.accounts[n_member]
-            before = accounts.get(key, _FIRST)
+            before = accounts[n_member].get(key, _FIRST)
             link = begin()
             link.update(before[7])
             link.update(content)
@@ -275,19 +278,35 @@ class _Verifier:
                 and end + n_lots * _LOT_BYTES == len(content)
                 and n_shop == shop_bytes
                 and content.startswith(shop, _HEAD_BYTES)
+                and at < position <= last
             ):
-                accounts[key] = (seq, available_after, pending_after, held_after, debt_after, earned, spent, stored)
+                accounts[n_member][key] = (
+                    seq, available_after, pending_after, held_after, debt_after, earned, spent, stored
+                )  # fmt: skip
                 count += 1
-                seal = lane.seal
-                if lane.position < position and (seal is None or seal.first <= position <= seal.last):
-                    lane.position = position
-                    lane.places.append(position)
-                    lane.hashes.append(stored)
-                else:
-                    self._place(lane, position, stored)
+                at = position
+                places.append(position)
+                hashes.append(stored)
             else:
-                self._doubtful(lane, position, stored, content, number)
+                self._put_down(at)
+                self._doubtful(self._enter_lane(int(place[1 : digits - 1])), position, stored, content, number)
+                prefix, digits, accounts, at, last, places, hashes = self._at_hand()
+        self._put_down(at)
         self._counts["entries"] += count
+
+    def _at_hand(self) -> tuple[bytes, int, dict[int, dict[bytes, State]], int, int, list[int], list[bytes]]:
+        """Of the lane: how its lines begin, its accounts, the last position so far and the seal's, its rows so far."""
+        lane = self._lane
+        if lane is None:
+            return b"none", 0, {}, 0, 0, [], []
+        seal = lane.seal
+        at = lane.position if seal is None else max(lane.position, seal.first - 1)
+        last = _NO_END if seal is None else seal.last
+        return lane.prefix, len(lane.prefix), lane.accounts, at, last, lane.places, lane.hashes
+
+    def _put_down(self, at: int) -> None:
+        if self._lane is not None and self._lane.places:
+            self._lane.position = max(self._lane.position, at)
 
     def _doubtful(self, lane: _Lane, position: int, stored: bytes, content: bytes, line: int) -> None:
         """An entry that does not hold: what of it, as exactly as can be told."""
@@ -336,7 +355,7 @@ class _Verifier:
 
     # -- all other lines
 
-    def _other(self, number: int, line: bytes) -> _Lane | None:
+    def _other(self, number: int, line: bytes) -> None:
         if self._told is not None and line.strip():
             self._report.add("line_behind_the_end", "something follows the last line", line=number)
         try:
@@ -357,7 +376,6 @@ class _Verifier:
                     self._report.add("line_unreadable", "no line of an export", line=number)
         except (ValueError, TypeError, AttributeError, Malformed) as error:
             self._report.add("line_unreadable", str(error), line=number)
-        return self._lane
 
     def _refusal(self, lane: _Lane, position: int, content: bytes) -> None:
         self._counts["refusals"] += 1
