@@ -76,7 +76,7 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 def _document(file: IO[bytes]) -> dict[str, Any]:
     try:
         told = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable("not a JSON document") from error
     if not isinstance(told, dict):
         raise Unreadable("not a proof of a ledger")

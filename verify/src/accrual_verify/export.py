@@ -27,6 +27,9 @@ from accrual_verify.seals import Chain, Held, Published, Seal, held_of
 FORMAT: Final = "accrual-ledger-export"
 VERSION: Final = 1
 
+MOST_LANES: Final = 10_000
+"""A ledger has eight; a file must not have us make room for any number."""
+
 State = tuple[Any, ...]
 """Of an account after its last entry: seq, available, pending, held, debt, earned, spent, hash."""
 
@@ -102,7 +105,7 @@ class _Verifier:
         try:
             header = json.loads(line)
             known = header["format"] == FORMAT
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Unreadable("not an export of a ledger") from error
         if not known or header["version"] != VERSION:
             raise Unreadable(f"an export of another kind: {header['format']} {header.get('version')}")
@@ -110,9 +113,11 @@ class _Verifier:
             self._header = header
             self._shop = header["shop"].encode()
             self._at = micros_of(header["at"])
-            self._lanes = set(range(header["lanes"]))
+            self._lanes = set(range(min(header["lanes"], MOST_LANES + 1)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unreadable(f"not the first line of an export: {error!r}") from error
+        if len(self._lanes) > MOST_LANES:
+            raise Unreadable(f"more than {MOST_LANES} lanes")
         if self._published is not None:
             for fork in self._published.forks:
                 self._report.add("published_fork", "was published twice with different content", **fork.where)
@@ -374,7 +379,7 @@ class _Verifier:
                     self._told = told
                 case _:
                     self._report.add("line_unreadable", "no line of an export", line=number)
-        except (ValueError, TypeError, AttributeError, Malformed) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError, Malformed) as error:
             self._report.add("line_unreadable", str(error), line=number)
 
     def _refusal(self, lane: _Lane, position: int, content: bytes) -> None:

@@ -1,14 +1,19 @@
 """Trees and seals: vectors that others can check their own implementation against, and what a changed byte does."""
 
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from struct import pack
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.domain.hashing import refusal_bytes, refusal_hash
+from ledger.domain import LotChange
+from ledger.domain.hashing import entry_bytes, entry_hash, refusal_bytes, refusal_hash
 from ledger.domain.merkle import path_of, root_by_path, root_of
 from ledger.domain.seals import (
     NO_HASH,
@@ -23,6 +28,11 @@ from ledger.domain.seals import (
     shop_key,
     shop_leaf,
 )
+from ledger.signing import SealKey
+from ledger.store.rows import encode_json
+from ledger.store.seals import Sealed
+
+from .test_hashing import ENTRY
 
 AT = datetime(2026, 3, 2, 9, 32, 1, 250_000, tzinfo=UTC)
 
@@ -113,6 +123,43 @@ def test_vectors():
         "root of seven": root_of(hashes(7)).hex(),
         "range": range_root(parts_of(ROWS, {"corner": 100})).hex(),
     } == VECTORS
+
+
+def test_the_vectors_for_others():
+    """What docs/tamper-evidence.md gives to whoever writes a verifier, made by the ledger's own code."""
+    document = (Path(__file__).parents[4] / "docs" / "tamper-evidence.md").read_text()
+    told = json.loads(re.search(r"```json\n(.*?)```", document, re.DOTALL)[1])
+    lots = (LotChange(1, 11, 11, ENTRY.at, None, 0),)
+    entry = replace(ENTRY, seq=1, available_after=11, earned_after=11, lots=lots)
+    assert told["entry"] == {
+        "previous_hash": NO_HASH.hex(),
+        "bytes": entry_bytes(entry).hex(),
+        "hash": entry_hash(entry).hex(),
+    }
+    texts = ["corner-grocer", "m-2417", "points", "debit", "till-4", "goodwill-9", None, None, None]
+    refusal = refusal_bytes(AT, [*texts, "insufficient_points", '{"available":11,"asked":100}'])
+    assert told["refusal"] == {"bytes": refusal.hex(), "hash": refusal_hash(refusal).hex()}
+    rows = [Row(1, "corner-grocer", entry_hash(entry)), Row(2, "corner-grocer", refusal_hash(refusal))]
+    (part,) = parts_of(rows, {})
+    shown = {name: getattr(part, name).hex() for name in ("key", "places", "root", "content", "leaf")}
+    assert told["shop"] == {**shown, "shop": "corner-grocer", "positions": [1, 2], "count": 2, "total": 2}
+    key = SealKey.of(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(told["private_key"])))
+    seal = Seal(
+        ledger=UUID("019cad9f-7c00-7000-8000-000000000000"),
+        epoch=1,
+        lane=5,
+        number=1,
+        first=1,
+        last=2,
+        at=AT,
+        shops=1,
+        previous=NO_HASH,
+        root=range_root([part]),
+        key=key.public,
+        next_key=NO_HASH,
+    )
+    sealed = json.loads(encode_json(Sealed(seal, key.sign(seal.encoded())).told()))
+    assert told["seal"] == {"told": sealed, "bytes": seal.encoded().hex(), "hash": seal.hash.hex()}
 
 
 VECTORS = {
