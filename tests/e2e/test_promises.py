@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +93,44 @@ async def test_the_sum_of_all_accounts_is_zero(shop: Shop) -> None:
     assert (checked["accounts"], checked["entries"]) == (5, 7)
     assert checked["system"]["issued"] == -150
     assert checked["system"]["revoked"] == 25
+
+
+async def test_nobody_rewrites_the_history_unseen(shop: Shop, tmp_path: Path) -> None:
+    """An export and a member's proof are verified by a program that shares nothing with the ledger; a changed byte is
+    found."""
+    for number in range(1, 6):
+        await shop.sell(number * 1_000, member=f"m-{number}")
+    for number in range(1, 6):
+        await shop.until_balance(f"m-{number}", available=number * 10)
+    settings = shop.system.settings
+    held_against = ["--seals", str(settings.var / "seals"), "--key", str(settings.keys / "seal-key-public.pem")]
+    file = tmp_path / "export.ndjson"
+
+    async def sealed() -> Any:
+        answer = await shop.client.get(shop.path("ledger/export"))
+        assert answer.status_code == 200, answer.text
+        file.write_bytes(answer.content)
+        code, report = _verified("export", file, *held_against)
+        assert report["unsealed"] == 0
+        return code, report
+
+    code, report = await wait_until(sealed, timeout_seconds=30, every_seconds=0.5, what="all entries to be sealed")
+    assert (code, report["findings"], report["notes"], report["entries"]) == (0, [], [], 5)
+    file.write_text(file.read_text().replace(b"m-3".hex(), b"m-4".hex(), 1))
+    code, report = _verified("export", file, *held_against)
+    assert code == 1
+    assert "entry_changed" in report["counts"]
+    file.write_text(json.dumps(await shop.get("members/m-3/proof")))
+    code, report = _verified("proof", file, *held_against)
+    assert (code, report["findings"], report["entry"]["available"]) == (0, [], 30)
+
+
+def _verified(*arguments: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of the program."""
+    program = [sys.executable, "-m", "accrual_verify", *map(str, arguments), "--json"]
+    done = subprocess.run(program, capture_output=True, check=False)
+    assert done.stdout, done.stderr  # before the first seal there is no folder of seals
+    return done.returncode, json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("part", ["ledger", "rules"])

@@ -83,6 +83,7 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
     if service == "ledger":
         # The books are replayed round and round; five hundred accounts a minute would keep a laptop at work for ever.
         told["REPLAY_BATCH_SIZE"] = "50"
+        told["SEAL_CHECK_ROWS"] = "1000"
         told["SEAL_KEY_FILE"] = str(keys.seal_key_file(settings.keys))
         told["SEAL_FOLDER"] = str(settings.var / "seals")
     if service in SERVICE_SCOPES:

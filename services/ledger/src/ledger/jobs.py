@@ -11,6 +11,7 @@ import structlog
 from chassis import Database, Job
 from chassis.lanes import lane_of
 from ledger import metrics, usecases
+from ledger.seal_check import SealChecker
 from ledger.sealing import Sealer
 from ledger.settings import LedgerSettings
 from ledger.store import checking, upkeep
@@ -36,6 +37,7 @@ def jobs(settings: LedgerSettings) -> list[Job]:
         ),
         Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
         Job("seal", settings.seal_every_seconds, Sealer(settings).run),
+        Job("check-seals", settings.check_every_seconds, SealChecker(settings.seal_check_rows).run),
     ]
 
 

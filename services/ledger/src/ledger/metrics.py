@@ -34,5 +34,9 @@ UNSEALED: Final = Gauge("accrual_ledger_unsealed_rows", "Entries and refusals th
 SEALS_UNTOLD: Final = Gauge(
     "accrual_ledger_untold_seals", "Seals that the files outside the database lack, of 500 a lane at most; must be 0."
 )
+SEAL_MISMATCHES: Final = Gauge(
+    "accrual_ledger_seal_mismatches",
+    "Seals that are not what the log holds, or do not follow the one before; must be 0.",
+)
 SEALS: Final = Counter("accrual_ledger_seals_total", "Seals made.")
 SEALED_ROWS: Final = Counter("accrual_ledger_sealed_rows_total", "Entries and refusals sealed.")

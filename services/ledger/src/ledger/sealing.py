@@ -11,7 +11,7 @@ import structlog
 
 from chassis import Database, Transaction
 from ledger import metrics
-from ledger.domain.seals import NO_HASH, Seal, ShopPart, parts_of, range_root
+from ledger.domain.seals import NO_HASH, Seal, parts_of, range_root
 from ledger.outside import Mark, SealFolder
 from ledger.settings import LedgerSettings
 from ledger.signing import Keyring
@@ -42,10 +42,15 @@ async def seal_next(tx: Transaction, lane: int, keys: Keyring, most_rows: int) -
     if upto < first and not hands_over:
         return None
     number = 1 if last is None else last.seal.number + 1
-    parts = await _parts(tx, lane, number, first, upto)
+    epoch = await seals.epoch(tx.driver)
+    rows = await seals.range_of(tx.driver, lane, first, upto)
+    if epoch == 1 and len(rows) != upto - first + 1:  # a ledger that was restored may go on at a later position
+        raise LogBroken(f"lane {lane} has {len(rows)} rows at positions {first} to {upto}")
+    before = await seals.totals(tx.driver, lane, {row.shop for row in rows}, number)
+    parts = parts_of(rows, before)
     seal = Seal(
         ledger=await seals.ensure_ledger_id(tx.driver),
-        epoch=await seals.epoch(tx.driver),
+        epoch=epoch,
         lane=lane,
         number=number,
         first=first,
@@ -60,16 +65,6 @@ async def seal_next(tx: Transaction, lane: int, keys: Keyring, most_rows: int) -
     sealed = Sealed(seal, key.sign(seal.encoded()))
     await seals.save(tx.driver, sealed, parts)
     return sealed
-
-
-async def _parts(tx: Transaction, lane: int, number: int, first: int, last: int) -> list[ShopPart]:
-    if last < first:
-        return []
-    rows = await seals.range_of(tx.driver, lane, first, last)
-    if [row.position for row in rows] != list(range(first, last + 1)):
-        raise LogBroken(f"lane {lane} has {len(rows)} rows at positions {first} to {last}")
-    before = await seals.totals(tx.driver, lane, {row.shop for row in rows}, number)
-    return parts_of(rows, before)
 
 
 class Sealer:

@@ -27,7 +27,7 @@ class LedgerSettings(ServiceSettings):
         default=30, gt=0, description="How often the system accounts' appended sums are folded into one row each."
     )
     check_every_seconds: float = Field(
-        default=60, gt=0, description="How often the sum of all accounts is taken for the metrics."
+        default=60, gt=0, description="How often the books and the seals are looked at for the metrics."
     )
     replay_batch_size: int = Field(
         default=500, ge=1, description="Accounts whose balances are rebuilt from entries in each round of that check."
@@ -63,6 +63,11 @@ class LedgerSettings(ServiceSettings):
         default=10_000,
         ge=1,
         description="Rows of one seal at most: a tenth of a second to seal them, and what a member's proof must read.",
+    )
+    seal_check_rows: int = Field(
+        default=10_000,
+        ge=1,
+        description="Sealed rows that are hashed again in each round of the check, a tenth of a second's worth.",
     )
     export_seconds: float = Field(
         default=3600,

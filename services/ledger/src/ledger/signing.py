@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 
 class SealKeyUnusable(Exception):
     """A key file that is not there, cannot be read, or holds something else."""
+
+
+def signed_by(public: bytes, signature: bytes, content: bytes) -> bool:
+    """Whether the key signed it."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
 
 
 class SealKeyUnknown(Exception):

@@ -1,6 +1,10 @@
 """Exports: a shop's whole history, which a program that shares nothing with the ledger verifies."""
 
+import asyncio
 import json
+import os
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +162,28 @@ async def test_exports_at_once_are_bounded_and_let_go(seals: Seals, monkeypatch:
     monkeypatch.setattr(api, "AT_ONCE", 1)
     for _ in range(3):
         assert (await exported(seals)).endswith(b"}}\n")
+
+
+async def test_the_command_writes_the_same(seals: Seals) -> None:
+    await tell_a_story(seals.ledger)
+    await seals.run()
+    environment = {
+        **os.environ,
+        "LEDGER_DATABASE_URL": seals.ledger.database.url,
+        "LEDGER_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "LEDGER_JWKS_FILE": str(seals.ledger.tokens.jwks_file),
+    }
+
+    async def command(shop: str) -> tuple[int | None, bytes, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ledger", "export", "--shop", shop, env=environment, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await process.communicate()
+        return process.returncode, out, err
+
+    code, out, _ = await command(SHOP)
+    assert (code, out.splitlines()[1:]) == (0, (await exported(seals)).splitlines()[1:])
+    assert await command("nobody") == (1, b"", b"ledger: knows no shop nobody\n")
 
 
 async def test_who_may_export(seals: Seals) -> None:

@@ -15,6 +15,7 @@ from chassis.lanes import lane_of
 from ledger import sealing, start
 from ledger.app import build
 from ledger.outside import SealFolder
+from ledger.seal_check import SealChecker
 from ledger.sealing import LogBroken, seal_next
 from ledger.signing import Keyring, SealKeyUnknown, SealKeyUnusable
 from ledger.start import LogBehind, LogDiffers
@@ -136,6 +137,25 @@ async def test_a_file_that_is_no_key_is_said_to_be_none(seals: Seals, tmp_path: 
     for file in ("nonsense.pem", "missing.pem"):
         with pytest.raises(SealKeyUnusable, match=file):
             await seals.run(seal_key_file=tmp_path / file)
+
+
+async def checked_again(seals: Seals, rows_per_run: int) -> float:
+    """The figure of a whole round, in as many runs as it takes; a round ends with the run after the last lane."""
+    checker = SealChecker(rows_per_run)
+    for _ in range(100):
+        await checker.run(seals.ledger.runtime.database, asyncio.Event())
+    return REGISTRY.get_sample_value("accrual_ledger_seal_mismatches") or 0
+
+
+@pytest.mark.parametrize("rows_per_run", [1, 7, 10_000])
+async def test_seals_are_held_against_the_log_again_and_again(seals: Seals, rows_per_run: int) -> None:
+    await fill(seals.ledger)
+    await seals.run(seal_batch_size=2)
+    assert await checked_again(seals, rows_per_run) == 0
+    await seals.as_owner("UPDATE entry SET hash = sha256(hash) WHERE lane = 3 AND position = 1")
+    assert await checked_again(seals, rows_per_run) == 1
+    await seals.as_owner("UPDATE seal SET signature = sha256('') || sha256('') WHERE lane = 5 AND number = 1")
+    assert await checked_again(seals, rows_per_run) == 2
 
 
 # -- another key
@@ -312,6 +332,7 @@ async def test_after_a_restore_with_a_new_epoch_the_chain_goes_on_and_is_told(se
     await seals.as_owner("UPDATE epoch SET epoch = 2")
     assert await checked(seals) == 0
     await seals.ledger.award("m-1", 7)
+    await seals.as_owner("UPDATE entry SET position = position + 5 WHERE seq = 2")  # as a restore may let it go on
     await seals.run()
     assert [(told["epoch"], told["number"]) for told in seals.told()] == [(1, 1), (1, 2), (2, 2)]
     assert await checked(seals) == 1
