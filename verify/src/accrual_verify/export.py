@@ -268,7 +268,8 @@ class _Verifier:
                 self._other(number, line)
                 prefix, digits, accounts, at, last, places, hashes = self._at_hand()
                 continue
-            before = accounts[n_member].get(key, _FIRST)
+            known = accounts[n_member]
+            before = known.get(key, _FIRST)
             link = begin()
             link.update(before[7])
             link.update(content)
@@ -285,7 +286,7 @@ class _Verifier:
                 and content.startswith(shop, _HEAD_BYTES)
                 and at < position <= last
             ):
-                accounts[n_member][key] = (
+                known[key] = (
                     seq, available_after, pending_after, held_after, debt_after, earned, spent, stored
                 )  # fmt: skip
                 count += 1
