@@ -62,7 +62,8 @@ async def _run(system: System, *, members: int, batch: int) -> float:
     database = Database(settings, events_from_log=True)
     try:
         await database.execute(
-            usecases.learn_programmes, [usecases.LearnProgramme(shop=SHOP, revision=1, shortfall="forgive", zone="UTC")]
+            usecases.learn_programmes,
+            [usecases.LearnProgramme(shop=SHOP, revision=1, shortfall="forgive", zone="UTC", currency="EUR")],
         )
         filled = [_award(f"fill-{number}", number, amount=START) for number in range(members)]
         for first in range(0, members, 1_000):

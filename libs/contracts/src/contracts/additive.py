@@ -3,6 +3,9 @@
 Old readers must accept what new writers say, and new readers what old writers said. A reader ignores fields that it
 does not know, and nothing else: so all that a document is checked by must stay as it was, wider or narrower alike.
 Words about it may change. Any other change is a new type beside the old one.
+
+A command is an event that only one service obeys, which is brought up to date before those that ask. So nobody's reader
+of before meets what is new: a command's closed lists (values, kinds) may grow.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +13,12 @@ from typing import Any, Final
 
 Schema = Mapping[str, Any]
 
-_WORDS: Final = frozenset({"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated"})
+COMMAND: Final = "x-command"
+"""Marks the schema of a command."""
+
+_WORDS: Final = frozenset(
+    {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated", COMMAND}
+)
 """Said to people; no document is accepted or refused by them."""
 
 _KEYED: Final = frozenset({"properties", "patternProperties"})
@@ -31,7 +39,8 @@ def _compare(at: str, old: Any, new: Any, old_root: Schema, new_root: Schema) ->
             yield f"{place}: was {old}, is {new}"
         return
     yield from _required(place, old, new)
-    for word in sorted((set(old) | set(new)) - _WORDS - {"required"}):
+    passed = {"required", "const", "enum"} if _has_grown(old, new, new_root) else {"required"}
+    for word in sorted((set(old) | set(new)) - _WORDS - passed):
         if word == "discriminator":
             continue  # a hint for tools; the variants themselves are compared
         if word in _KEYED:
@@ -42,6 +51,16 @@ def _compare(at: str, old: Any, new: Any, old_root: Schema, new_root: Schema) ->
             yield from _variants(place, at, old[word], new[word], old_root, new_root)
         elif old.get(word) != new.get(word):
             yield f"{place}: {word} was {old.get(word, 'absent')}, is {new.get(word, 'absent')}"
+
+
+def _has_grown(old: Schema, new: Schema, new_root: Schema) -> bool:
+    """Whether a command's closed list of values has all that it had, and perhaps more."""
+    before, after = _values(old), _values(new)
+    return COMMAND in new_root and bool(before) and all(value in after for value in before)
+
+
+def _values(schema: Schema) -> list[Any]:
+    return [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
 
 
 def _required(place: str, old: Schema, new: Schema) -> Iterator[str]:
@@ -71,7 +90,7 @@ def _variants(place: str, at: str, old: list[Any], new: list[Any], old_root: Sch
         else:
             yield from _compare(at, schema, after[name], old_root, new_root)
     for name in after:
-        if name not in before:
+        if name not in before and COMMAND not in new_root:
             yield f"{place}: {name} is new; readers of before refuse it"
 
 

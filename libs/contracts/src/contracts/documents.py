@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from contracts.additive import COMMAND
 from contracts.event import MAX_BODY_BYTES, Event, encode
 from contracts.topic import Topic
 from contracts.topics import ALL
@@ -51,7 +52,8 @@ def files() -> dict[str, str]:
 def schema(topic: Topic, event: type[Event]) -> dict[str, Any]:
     """An event's data as JSON Schema."""
     body = event.model_json_schema(mode="validation")
-    return {"$schema": DIALECT, "$id": f"urn:accrual:events:{topic.name}:{event.type}", **body}
+    mark = {COMMAND: True} if event.command else {}
+    return {"$schema": DIALECT, "$id": f"urn:accrual:events:{topic.name}:{event.type}", **mark, **body}
 
 
 def asyncapi() -> dict[str, Any]:

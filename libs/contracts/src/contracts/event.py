@@ -87,6 +87,8 @@ class Event(Model):
 
     type: ClassVar[str]
     """The CloudEvents type, such as `order-paid`; an incompatible change is a new one, `order-paid.v2`."""
+    command: ClassVar[bool] = False
+    """Asked of the one service that obeys it, which is brought up to date before those that ask."""
 
     shop: OpaqueId = Field(description="The merchant that the event belongs to.")
 

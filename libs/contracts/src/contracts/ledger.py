@@ -1,13 +1,20 @@
 """Topic `ledger`: what happened to members' points, exactly one event per entry or refusal, in order per account."""
 
 from datetime import UTC, datetime
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from contracts.event import Event, Instant, MemberId, Model, OpaqueId, PostingKey
-from contracts.postings import Asset, Cause
+from contracts.postings import Cause
 from contracts.topic import Topic
+
+AnyAsset = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=32),
+    Field(description="`points`, `stored_value`, `growth`, `passes`, …: pass over those that you do not know."),
+]
+"""Open, unlike what may be asked for: readers must go on when there is one more."""
 
 
 class Buckets(Model):
@@ -35,13 +42,14 @@ class PointsChanged(Event):
     type: ClassVar[str] = "points-changed"
 
     member: MemberId
-    asset: Asset = "points"
+    asset: AnyAsset = "points"
     account: OpaqueId
     epoch: int = Field(description="Grows when a ledger is restored from a backup.")
     seq: int = Field(ge=1, description="Grows by one per entry of the account.")
     entry: OpaqueId
     kind: str = Field(
-        description="award, activate, expire, revoke, hold, capture, release, spend, give_back, credit, debit, …"
+        description="award, activate, expire, revoke, hold, capture, release, spend, give_back, credit, debit, top_up, "
+        "…"
     )
     at: Instant
     recorded_at: Instant
@@ -103,7 +111,7 @@ class PostingRefused(Event):
     type: ClassVar[str] = "posting-refused"
 
     member: MemberId
-    asset: Asset = "points"
+    asset: AnyAsset = "points"
     source: OpaqueId
     posting: PostingKey
     kind: str

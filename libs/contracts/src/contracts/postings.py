@@ -5,10 +5,25 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from contracts.event import Count, Event, Instant, MemberId, Model, OpaqueId, Points, PositivePoints, PostingKey, Text
+from contracts.event import (
+    Count,
+    Currency,
+    Event,
+    Instant,
+    MemberId,
+    Model,
+    OpaqueId,
+    Points,
+    PositivePoints,
+    PostingKey,
+    Text,
+)
 from contracts.topic import Topic
 
-Asset = Literal["points"]
+Asset = Literal["points", "stored_value", "growth", "passes"]
+"""What is counted: points to use; stored value, money in minor units of the shop's currency; growth, which decides on
+levels and is never used; passes, uses that are left."""
+
 Words = Annotated[Text, StringConstraints(max_length=256)]
 
 
@@ -33,8 +48,17 @@ class Award(Model):
     priority: int = Field(default=0, ge=-1000, le=1000, description="Lower is consumed earlier.")
 
 
+class TopUp(Model):
+    """Money that was paid in for stored value. It can be revoked by its key, like an award."""
+
+    kind: Literal["top_up"] = "top_up"
+    amount: PositivePoints = Field(description="Minor units of the currency.")
+    currency: Currency = Field(description="As paid; refused unless it is the shop's.")
+    expires_at: Instant | None = Field(default=None, description="First instant at which it is gone; absent: never.")
+
+
 class Revoke(Model):
-    """Take back of one award, so far in all. Parks until the award is known."""
+    """Take back of one award or top-up, so far in all. Parks until it is known."""
 
     kind: Literal["revoke"] = "revoke"
     award: PostingKey
@@ -104,7 +128,7 @@ class Debit(Model):
 
 
 Effect = Annotated[
-    Award | Revoke | Spend | GiveBack | Hold | Capture | Release | Credit | Debit, Field(discriminator="kind")
+    Award | TopUp | Revoke | Spend | GiveBack | Hold | Capture | Release | Credit | Debit, Field(discriminator="kind")
 ]
 
 
@@ -112,6 +136,7 @@ class PostingRequested(Event):
     """A service asks the ledger to move a member's points; the one command among the events."""
 
     type: ClassVar[str] = "posting-requested"
+    command: ClassVar[bool] = True
 
     member: MemberId
     asset: Asset = "points"

@@ -100,11 +100,30 @@ def test_a_breaking_change_is_named_by_its_place(name: str) -> None:
 
 def test_a_variant_that_is_gone_or_new_is_a_breaking_change() -> None:
     old = schema(POSTINGS, PostingRequested)
+    del old["x-command"]
     new = copy.deepcopy(old)
     gone = new["properties"]["effect"]["oneOf"].pop(0)
     assert gone == {"$ref": "#/$defs/Award"}
     assert breaking_changes(old, new) == ["effect: kind award is gone"]
     assert breaking_changes(new, old) == ["effect: kind award is new; readers of before refuse it"]
+
+
+def test_a_commands_closed_lists_may_grow_and_nothing_else_of_it() -> None:
+    new = schema(POSTINGS, PostingRequested)
+    assert new["x-command"] is True
+    old = copy.deepcopy(new)
+    old["properties"]["effect"]["oneOf"].pop(0)
+    old["properties"]["asset"].pop("enum")
+    old["properties"]["asset"]["const"] = "points"
+    assert breaking_changes(old, new) == []
+    assert breaking_changes(new, old) == [
+        "asset: const was absent, is points",
+        "asset: enum was ['points', 'stored_value', 'growth', 'passes'], is absent",
+        "effect: kind award is gone",
+    ]
+    narrower = copy.deepcopy(new)
+    narrower["$defs"]["Award"]["properties"]["amount"]["maximum"] = 10
+    assert breaking_changes(new, narrower) == ["effect.amount: maximum was 10000000000000, is 10"]
 
 
 ALLOWED: dict[str, Change] = {

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contracts import Event, Malformed, decode, encode, topics
 from contracts.orders import Cancellation, Line, Order, OrderRefunded, Refund, RefundLine, Tender
-from contracts.postings import Capture, Cause, Hold, PostingRequested
+from contracts.postings import Capture, Cause, Hold, PostingRequested, TopUp
 from contracts.structs import as_struct, may_differ, struct_of
 
 EVENTS = [event for topic in topics.ALL for event in topic.events]
@@ -48,7 +48,11 @@ SEEDS: list[Event] = [
     *(event.example() for event in EVENTS),
     *(
         PostingRequested.example().model_copy(update={"effect": effect})
-        for effect in (Hold(hold="h-1", amount=4, at_most=True, expires_at=AT), Capture(hold="h-1"))
+        for effect in (
+            Hold(hold="h-1", amount=4, at_most=True, expires_at=AT),
+            Capture(hold="h-1"),
+            TopUp(amount=5, currency="EUR", expires_at=AT),
+        )
     ),
 ]
 

@@ -96,6 +96,9 @@ _KINDS: Final[Mapping[str, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
         priority=effect.priority,
         **shared,
     ),
+    "top_up": lambda effect, shared: domain.TopUp(
+        amount=effect.amount, currency=effect.currency, expires_at=_utc(effect.expires_at), **shared
+    ),
     "credit": lambda effect, shared: domain.Credit(
         amount=effect.amount,
         activates_at=_utc(effect.activates_at),

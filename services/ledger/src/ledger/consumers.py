@@ -49,7 +49,13 @@ async def _known(tx: Transaction, shops: set[str]) -> set[str]:
 
 
 def _programme(event: ProgrammeChanged, received: Received) -> LearnProgramme:  # noqa: ARG001
-    return LearnProgramme(shop=event.shop, revision=event.revision, shortfall=event.shortfall, zone=event.zone)
+    return LearnProgramme(
+        shop=event.shop,
+        revision=event.revision,
+        shortfall=event.shortfall,
+        zone=event.zone,
+        currency=event.currency,
+    )
 
 
 POSTINGS: Final = Consumer(

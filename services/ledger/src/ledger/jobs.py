@@ -13,6 +13,7 @@ from chassis.lanes import lane_of
 from ledger import metrics, usecases
 from ledger.seal_check import SealChecker
 from ledger.sealing import Sealer
+from ledger.domain import POINTS
 from ledger.settings import LedgerSettings
 from ledger.store import checking, upkeep
 
@@ -100,11 +101,14 @@ class Checker:
     async def run(self, database: Database, stop: asyncio.Event) -> None:  # noqa: ARG002
         """One batch; the figures of a round are told when it is complete, a fault at once."""
         async with database.begin() as tx:
-            total, system = await checking.sums(tx.driver, None)
+            total, by_asset = await checking.sums(tx.driver, None)
             found = await checking.replay(tx.driver, None, after=self._after, limit=self._batch_size, chains=True)
         metrics.SUM_OF_ACCOUNTS.set(total)
-        for name, amount in system.items():
-            metrics.SYSTEM_POINTS.labels(name).set(amount)
+        for asset, sums in by_asset.items():
+            for name, amount in sums.system.items():
+                metrics.SYSTEM_AMOUNTS.labels(asset, name).set(amount)
+                if asset == POINTS:
+                    metrics.SYSTEM_POINTS.labels(name).set(amount)
         self._round.add(found)
         self._after = found.last or ("", "", "")
         if found.last is None or found.members:

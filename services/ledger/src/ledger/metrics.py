@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge
 
 SUM_OF_ACCOUNTS: Final = Gauge(
     "accrual_ledger_sum_of_accounts",
-    "All members' buckets and all system accounts together; anything but 0 is an alarm.",
+    "All members' buckets and all system accounts together, asset by asset; anything but 0 is an alarm.",
 )
 REPLAY_MISMATCHES: Final = Gauge(
     "accrual_ledger_replay_mismatches", "Accounts whose stored balances are not the sums of their entries; must be 0."
@@ -18,6 +18,11 @@ BOOK_MISMATCHES: Final = Gauge(
 )
 CHAIN_BREAKS: Final = Gauge("accrual_ledger_chain_breaks", "Accounts whose hash chain is broken; must be 0.")
 SYSTEM_POINTS: Final = Gauge("accrual_ledger_system_points", "Points on a system account, over all shops.", ["account"])
+SYSTEM_AMOUNTS: Final = Gauge(
+    "accrual_ledger_system_amounts",
+    "What stands on a system account, over all shops, by asset; stored value in minor units of all currencies.",
+    ["asset", "account"],
+)
 PARKED: Final = Gauge("accrual_ledger_parked", "Postings that wait for their award or spend.")
 PARKED_AGE: Final = Gauge("accrual_ledger_parked_age_seconds", "Age of the oldest posting that waits.")
 OVERDUE: Final = Gauge(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
-from contracts.postings import Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend
+from contracts.postings import Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
 
 MAX_POSTINGS = 1_000
 """Postings in one call: one transaction's worth, well under a second."""
@@ -43,7 +43,7 @@ class AskedPosting(Asked):
     asset: Asset = "points"
     order: OpaqueId | None = None
     cause: Cause = Cause()
-    effect: Annotated[Award | Revoke | Spend | GiveBack | Credit | Debit, Field(discriminator="kind")]
+    effect: Annotated[Award | TopUp | Revoke | Spend | GiveBack | Credit | Debit, Field(discriminator="kind")]
 
     @model_validator(mode="after")
     def _operators_are_named(self) -> "AskedPosting":
@@ -188,11 +188,12 @@ class Balance(Answered):
     """One asset of a member."""
 
     asset: str
+    currency: str | None = Field(description="Of stored value, whose amounts are in its minor units; else null.")
     available: int
     pending: int
     held: int
     debt: int
-    lifetime_earned: int
+    lifetime_earned: int = Field(description="Awarded and topped up, less what was taken back.")
     lifetime_spent: int
     next_expiries: list[Due]
     next_activations: list[Due]
@@ -200,7 +201,7 @@ class Balance(Answered):
 
 
 class MemberBalances(Answered):
-    """All assets of a member."""
+    """All assets of a member: points always, others where there was ever anything of them."""
 
     member: str
     as_of: datetime
@@ -232,11 +233,22 @@ class Statement(Answered):
 # -- checks
 
 
+class CheckedAsset(Answered):
+    """The sums of one asset over the shop; members and system add up to zero."""
+
+    members: int = Field(description="All buckets of all members together.")
+    system: dict[str, int] = Field(description="What stands on the other side, by system account.")
+
+
 class CheckedLedger(Answered):
     """What must hold of a shop's books, computed now; of the accounts of this page where it counts accounts."""
 
-    sum_of_accounts: int = Field(description="All members' buckets and all system accounts together; always 0.")
+    sum_of_accounts: int = Field(
+        description="All members' buckets and all system accounts together, each asset's sum without its sign; always"
+        " 0."
+    )
     system: dict[str, int] = Field(description="System accounts of the asset points.")
+    assets: dict[str, CheckedAsset] = Field(description="The same for every asset of which the shop has accounts.")
     accounts: int
     entries: int
     replay_mismatches: int = Field(description="Accounts whose buckets are not the sum of their entries.")

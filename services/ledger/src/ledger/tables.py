@@ -240,6 +240,7 @@ programme = Table(
     _column("revision", _SMALL),
     _column("shortfall", _TEXT),
     _column("zone", _TEXT),
+    _column("currency", _TEXT, null=True),
     comment="What the ledger needs to know of each shop's programme.",
 )
 

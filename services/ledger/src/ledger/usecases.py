@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+
 from chassis import Outcome as Result
 from chassis import Transaction
 from ledger import metrics
@@ -148,18 +150,22 @@ class LearnProgramme:
     revision: int
     shortfall: str
     zone: str
+    currency: str
 
 
 async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgramme]) -> Result:
-    """Keep the newest settings of each shop."""
+    """Keep the newest settings of each shop. Stored value that is there stays of the currency it was paid in."""
     newest: dict[str, LearnProgramme] = {}
     for told in programmes_told:
         if told.shop not in newest or told.revision > newest[told.shop].revision:
             newest[told.shop] = told
-    await programmes.save(
+    kept = await programmes.save(
         tx.driver,
-        [(told.shop, told.revision, told.shortfall, told.zone) for _, told in sorted(newest.items())],
+        [(told.shop, told.revision, told.shortfall, told.zone, told.currency) for _, told in sorted(newest.items())],
     )
+    for shop, currency in kept.items():
+        if currency != newest[shop].currency:
+            structlog.get_logger().error("currency_kept", shop=shop, currency=currency, told=newest[shop].currency)
     return Result()
 
 

@@ -38,9 +38,13 @@ class Ledger:
         self._keys += 1
         return f"test/{self._keys}"
 
-    async def learn(self, shop: str = SHOP, *, shortfall: str = "forgive", revision: int = 1) -> None:
+    async def learn(
+        self, shop: str = SHOP, *, shortfall: str = "forgive", revision: int = 1, currency: str = "EUR"
+    ) -> None:
         """Make a shop known."""
-        told = LearnProgramme(shop=shop, revision=revision, shortfall=shortfall, zone="Europe/Madrid")
+        told = LearnProgramme(
+            shop=shop, revision=revision, shortfall=shortfall, zone="Europe/Madrid", currency=currency
+        )
         await self.runtime.database.execute(usecases.learn_programmes, [told])
 
     async def post(
@@ -77,16 +81,16 @@ class Ledger:
             f"/v1/shops/{SHOP}/holds/{hold}/{how}", json=body, headers={"idempotency-key": key or self.key()}
         )
 
-    async def balance(self, member: str, **query: str) -> dict[str, Any]:
-        """A member's points."""
+    async def balance(self, member: str, asset: str = "points", **query: str) -> dict[str, Any]:
+        """What a member has of an asset."""
         response = await self.http.get(f"/v1/shops/{SHOP}/members/{member}/balances", params=query)
         assert response.status_code == 200, response.text
-        (balance,) = response.json()["balances"]
+        (balance,) = [balance for balance in response.json()["balances"] if balance["asset"] == asset]
         return dict(balance)
 
-    async def buckets(self, member: str) -> tuple[int, int, int, int]:
+    async def buckets(self, member: str, asset: str = "points") -> tuple[int, int, int, int]:
         """Available, pending, held, debt."""
-        balance = await self.balance(member)
+        balance = await self.balance(member, asset)
         return balance["available"], balance["pending"], balance["held"], balance["debt"]
 
     async def entries(self, member: str, **query: Any) -> list[dict[str, Any]]:

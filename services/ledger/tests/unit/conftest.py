@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ledger.domain import (
+    ASSETS,
     GENESIS,
     Account,
     AccountKey,
@@ -40,6 +41,7 @@ from ledger.domain import (
     SpendId,
     SpendRecord,
     State,
+    TopUp,
     decide,
     settle_due,
 )
@@ -51,11 +53,12 @@ settings.load_profile("exact")
 
 
 class Shelf:
-    """One shop's books in memory, with a short hand for its member m."""
+    """One shop's books in memory, with a short hand for its member m and one asset."""
 
-    def __init__(self, policy: str = "forgive", *, shop: str = "shop") -> None:
+    def __init__(self, policy: str = "forgive", *, shop: str = "shop", asset: str = "points") -> None:
         self.shop = shop
-        self.policy = Policy(ShortfallPolicy(policy))
+        self.asset = asset
+        self.policy = Policy(ShortfallPolicy(policy), currency="EUR")
         self.now = datetime(2026, 2, 1, 12, tzinfo=UTC)
         self.accounts: dict[AccountKey, Account] = {}
         self.lots: dict[tuple[AccountKey, int], Lot] = {}
@@ -65,7 +68,7 @@ class Shelf:
         self.outcomes: dict[PostingId, Outcome] = {}
         self.parked: list[Parked] = []
         self.log: list[Entry | Refusal] = []
-        self.system: dict[str, int] = {}
+        self.sums: dict[tuple[str, str], int] = {}
         self._keys = count(1)
 
     # -- load and save
@@ -103,7 +106,7 @@ class Shelf:
 
     def _only_credited(self, account: Account, named: Sequence[Posting]) -> bool:
         due = account.next_due_at is not None and account.next_due_at <= self.now
-        return not due and account.debt == 0 and all(isinstance(posting, Award | Credit) for posting in named)
+        return not due and account.debt == 0 and all(isinstance(posting, Award | TopUp | Credit) for posting in named)
 
     def _load_behind(self, state: State, account: Account, named: Sequence[Posting]) -> None:
         key = account.key
@@ -165,8 +168,8 @@ class Shelf:
         self.parked = [parked for parked in self.parked if parked.posting not in gone]
         self.parked += [replace(parked, fresh=False) for parked in decision.parked]
         self.log += decision.log
-        for (_, _, name), amount in decision.system.items():
-            self.system[name] = self.system.get(name, 0) + amount
+        for (_, asset, name), amount in decision.system.items():
+            self.sums[asset, name] = self.sums.get((asset, name), 0) + amount
 
     @staticmethod
     def _put(shelf: dict[Any, Any], records: Sequence[Any], key: Any) -> None:
@@ -212,10 +215,13 @@ class Shelf:
         for name in ("expires_at", "activates_at"):
             if isinstance(content.get(name), str):
                 content[name] = datetime.fromisoformat(f"2026-{content[name]}T00:00:00+00:00")
-        return kind(**{"shop": self.shop, "member": "m", "source": "test"} | content)
+        return kind(**{"shop": self.shop, "member": "m", "asset": self.asset, "source": "test"} | content)
 
     def award(self, amount: int, **content: Any) -> Outcome:
         return self.one(self.ask(Award, amount=amount, **content))
+
+    def top_up(self, amount: int, *, currency: str = "EUR", **content: Any) -> Outcome:
+        return self.one(self.ask(TopUp, amount=amount, currency=currency, **content))
 
     def credit(self, amount: int, **content: Any) -> Outcome:
         return self.one(self.ask(Credit, amount=amount, **content))
@@ -245,7 +251,7 @@ class Shelf:
 
     def account(self, member: str = "m") -> Account:
         """As a reader sees it: what is due is subtracted, whether a job has run or not. Nothing is saved."""
-        key = AccountKey(self.shop, member, "points")
+        key = AccountKey(self.shop, member, self.asset)
         state = self.load((), everyone=True)
         settle_due(state, self.now)
         return state.accounts.get(key) or Account(key=key)
@@ -258,8 +264,13 @@ class Shelf:
     def available(self) -> int:
         return self.account().available
 
-    def entries(self, member: str = "m") -> list[Entry]:
-        return [row for row in self.log if isinstance(row, Entry) and row.account.key.member == member]
+    @property
+    def system(self) -> dict[str, int]:
+        return {name: amount for (asset, name), amount in self.sums.items() if asset == self.asset}
+
+    def entries(self, member: str = "m", asset: str | None = None) -> list[Entry]:
+        key = AccountKey(self.shop, member, asset or self.asset)
+        return [row for row in self.log if isinstance(row, Entry) and row.account.key == key]
 
     @property
     def kinds(self) -> list[str]:
@@ -278,8 +289,12 @@ class Shelf:
                 assert min(row.available_after, row.pending_after, row.held_after, -row.debt_after) >= 0, row
         for account in decision.accounts:
             self.check_account(account)
-        buckets = sum(a.available + a.pending + a.held + a.debt for a in self.accounts.values())
-        assert buckets + sum(self.system.values()) == 0
+        totals = dict.fromkeys(ASSETS, 0)
+        for (asset, _), amount in self.sums.items():
+            totals[asset] += amount
+        for account in self.accounts.values():
+            totals[account.key.asset] += account.available + account.pending + account.held + account.debt
+        assert not any(totals.values()), totals
 
     def check_account(self, account: Account) -> None:
         lots = self._lots(account.key)
@@ -303,7 +318,8 @@ class Shelf:
         sums = {"available": 0, "pending": 0, "held": 0, "debt": 0}
         before = GENESIS
         at = None
-        for number, entry in enumerate(self.entries(account.key.member), 1):
+        entries = self.entries(account.key.member, account.key.asset)
+        for number, entry in enumerate(entries, 1):
             assert entry.seq == number
             assert entry.previous_hash == before
             assert at is None or entry.at >= at
@@ -311,7 +327,7 @@ class Shelf:
             sums = {name: total + getattr(entry, name) for name, total in sums.items()}
             assert sums == {name: getattr(entry, f"{name}_after") for name in sums}
         assert sums == {name: getattr(account, name) for name in sums}
-        assert (account.hash, account.last_at, account.seq) == (before, at, len(self.entries(account.key.member)))
+        assert (account.hash, account.last_at, account.seq) == (before, at, len(entries))
 
 
 def _named(postings: Sequence[Posting]) -> tuple[set[PostingId], set[SpendId], set[HoldId]]:
@@ -324,7 +340,7 @@ def _named(postings: Sequence[Posting]) -> tuple[set[PostingId], set[SpendId], s
 
 def _causes(posting: Posting) -> list[PostingId | SpendId]:
     match posting:
-        case Award():
+        case Award() | TopUp():
             return [posting.id]
         case Spend() | Capture():
             return [posting.spend_id]

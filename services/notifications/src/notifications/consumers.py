@@ -1,5 +1,7 @@
 """What events ask of this service."""
 
+from typing import Final
+
 from chassis import Consumer, Received, UseCase
 from contracts import topics
 from contracts.ledger import PointsChanged
@@ -20,9 +22,13 @@ def learn(event: ProgrammeChanged, _: Received) -> LearnProgramme:
     )
 
 
-def tell(event: PointsChanged, received: Received) -> Tell:
-    """An entry of the ledger, as it is, with the trace that led to it."""
-    return Tell(event, received.traceparent)
+POINTS: Final = "points"
+"""The asset whose movements members are told of: the words of all scenarios speak of points."""
+
+
+def tell(event: PointsChanged, received: Received) -> Tell | None:
+    """An entry of points, as it is, with the trace that led to it; those of other assets are nobody's message."""
+    return Tell(event, received.traceparent) if event.asset == POINTS else None
 
 
 def consumers(telling: UseCase = usecases.tell) -> tuple[Consumer, ...]:

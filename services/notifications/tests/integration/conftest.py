@@ -351,7 +351,7 @@ class World:
         return PointsChanged(
             shop=shop,
             member=member,
-            account=account,
+            account=changes.pop("account", account),
             epoch=epoch,
             seq=seq,
             entry=f"e-{epoch}-{seq}",

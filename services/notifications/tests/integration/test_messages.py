@@ -31,6 +31,30 @@ async def test_a_member_is_told_of_points_earned(world: Any) -> None:
     assert mail["Message-ID"] == f"<{delivery}@shop.example>"
 
 
+async def test_other_assets_are_not_mistaken_for_points(world: Any) -> None:
+    async with world.running():
+        await world.open_shop("m-1")
+        for seq, asset in enumerate(("stored_value", "growth", "passes", "something-new"), start=1):
+            await world.publish(
+                world.entry(
+                    "m-1",
+                    change=500,
+                    seq=seq,
+                    asset=asset,
+                    account=f"a-{asset}",
+                    lot=str(seq),
+                    expires_at=datetime.now(UTC) + timedelta(days=60),
+                )
+            )
+        await world.publish(world.entry("m-1", change=11))
+        await world.consumed(5)
+        await wait_until(lambda: world.mail.mails)
+    assert world.mail.subjects() == ["You earned 11 points"]
+    assert await world.query("SELECT count(*) FROM message") == [1]
+    assert await world.query("SELECT count(*) FROM lot") == [0]
+    assert await world.query("SELECT count(*) FROM account") == [1]
+
+
 async def test_redelivery_the_same_event_five_times_is_one_message(world: Any) -> None:
     async with world.running():
         await world.open_shop("m-1")

@@ -16,6 +16,9 @@ from redemption.usecases.entries import FollowEntry, FollowRefusal
 from redemption.usecases.orders import SOURCE
 from redemption.usecases.states import SettleOrder
 
+POINTS: Final = "points"
+"""The asset that checkouts hold; what happens to others is none of redemption's business."""
+
 OF_INTEREST: Final = frozenset({*AFTER_ENTRY, "give_back"})
 """Kinds of entries that holds and spends live by; awards and the like are none of redemption's business."""
 
@@ -39,8 +42,8 @@ def follow_programme(event: ProgrammeChanged, _received: Received) -> Programme:
 
 
 def follow_entry(event: PointsChanged, _received: Received) -> FollowEntry | None:
-    """An entry about a hold, or about a spend of ours."""
-    if event.kind not in OF_INTEREST or (event.hold is None and event.source != SOURCE):
+    """An entry about a hold of points, or about a spend of ours."""
+    if event.asset != POINTS or event.kind not in OF_INTEREST or (event.hold is None and event.source != SOURCE):
         return None
     return FollowEntry(
         shop=event.shop,
@@ -57,7 +60,7 @@ def follow_entry(event: PointsChanged, _received: Received) -> FollowEntry | Non
 
 def follow_refusal(event: PostingRefused, _received: Received) -> FollowRefusal | None:
     """A refusal of something that we asked for over Kafka; those of HTTP calls were answered there."""
-    if event.source != SOURCE or event.kind not in ("spend", "give_back"):
+    if event.asset != POINTS or event.source != SOURCE or event.kind not in ("spend", "give_back"):
         return None
     return FollowRefusal(event.shop, event.posting, event.code, event.detail)
 

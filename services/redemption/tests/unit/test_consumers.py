@@ -71,6 +71,15 @@ def test_awards_and_other_services_spends_are_passed_over() -> None:
     assert isinstance(follow_entry(changed(kind="spend", source="redemption"), RECEIVED), FollowEntry)
 
 
+@pytest.mark.parametrize("asset", ["stored_value", "growth", "passes", "something-new"])
+def test_other_assets_are_none_of_our_business(asset: str) -> None:
+    entry = changed(kind="spend", source="redemption", hold="h-1", asset=asset)
+    assert follow_entry(entry, RECEIVED) is None
+    assert follow_entry(decode(PointsChanged, encode(entry)), RECEIVED) is None
+    refused = PostingRefused.example().model_copy(update={"source": "redemption", "kind": "spend", "asset": asset})
+    assert follow_refusal(refused, RECEIVED) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "shortfall"),
     [

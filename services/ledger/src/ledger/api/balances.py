@@ -14,6 +14,7 @@ from chassis import Problem
 from chassis.hot import HotRouter, JsonAnswer, body_of, part_of, query_of
 from ledger import schemas
 from ledger.api.desk import INSTANT, MEMBER, OF_MEMBER, OF_SHOP, PREFIX, TAG, Desk, answer, at_desk
+from ledger.domain import ASSETS, POINTS
 from ledger.store import reading
 from ledger.store.reading import Standing
 
@@ -36,7 +37,10 @@ _POLLED: Final = (b"cache-control", b"no-cache")
     also={304: "nothing has changed since the ETag that was given"},
 )
 async def get_balances(request: Request) -> ASGIApp:
-    """A member's points, with what is due applied, whether or not a job has run. A member never seen has none."""
+    """What a member has of each asset, with what is due applied, whether or not a job has run.
+
+    A member never seen has no points, and of other assets nothing to name.
+    """
     desk, shop = await at_desk(request)
     member: str = part_of(request, "member", MEMBER)
     as_of: datetime | None = query_of(request, "as_of", INSTANT)
@@ -82,7 +86,8 @@ async def look_up_balances(request: Request) -> JsonAnswer:
 
 
 _NOTHING: Final[Mapping[str, Any]] = {
-    "asset": "points",
+    "asset": POINTS,
+    "currency": None,
     "available": 0,
     "pending": 0,
     "held": 0,
@@ -96,17 +101,24 @@ _NOTHING: Final[Mapping[str, Any]] = {
 
 
 def _balances(member: str, standings: Sequence[Standing], as_of: datetime) -> dict[str, Any]:
-    return {
-        "member": member,
-        "as_of": as_of,
-        "balances": [_balance(standing) for standing in standings] or [_NOTHING],
-    }
+    """Points always, other assets where there are any."""
+    told = [_balance(standing) for standing in standings]
+    if not any(balance["asset"] == POINTS for balance in told):
+        told.append(_NOTHING)
+    if len(told) > 1:
+        told.sort(key=_place)
+    return {"member": member, "as_of": as_of, "balances": told}
 
 
-def _balance(standing: Standing) -> dict[str, Any]:
+def _place(balance: Mapping[str, Any]) -> int:
+    return ASSETS.index(balance["asset"])
+
+
+def _balance(standing: Standing) -> Mapping[str, Any]:
     account = standing.account
     return {
         "asset": account.key.asset,
+        "currency": standing.currency,
         "available": account.available,
         "pending": account.pending,
         "held": account.held,

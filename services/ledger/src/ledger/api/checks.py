@@ -11,6 +11,7 @@ from chassis import Problem
 from chassis.hot import HotRouter, JsonAnswer, query_of
 from ledger import schemas
 from ledger.api.desk import FLAG, OF_SHOP, PREFIX, TAG, answer, at_desk
+from ledger.domain import POINTS
 from ledger.store import checking
 
 router = HotRouter(prefix=PREFIX, tag=TAG)
@@ -47,7 +48,7 @@ async def check_ledger(request: Request) -> JsonAnswer:
     after, links = _mark(shop, request.query_params.get("after"))
     ends_at = time.monotonic() + CHECK_SECONDS
     async with desk.reads.acquire() as driver:
-        total, system = await checking.sums(driver, shop)
+        total, by_asset = await checking.sums(driver, shop)
         waiting = await checking.parking(driver, shop)
     found = checking.Findings()
     while True:
@@ -62,7 +63,10 @@ async def check_ledger(request: Request) -> JsonAnswer:
     return answer(
         {
             "sum_of_accounts": total,
-            "system": system,
+            "system": by_asset[POINTS].system if POINTS in by_asset else {},
+            "assets": {
+                asset: {"members": sums.members, "system": sums.system} for asset, sums in sorted(by_asset.items())
+            },
             "accounts": found.accounts,
             "entries": found.entries,
             "replay_mismatches": found.replay_mismatches,

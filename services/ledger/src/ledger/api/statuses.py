@@ -6,7 +6,10 @@ from typing import Any, Final
 from ledger.domain import (
     AlreadySpent,
     AmountOutOfRange,
+    AssetNotSpendable,
+    AssetNotToppedUp,
     CaptureExceedsHold,
+    CurrencyMismatch,
     DatesOutOfOrder,
     HoldExists,
     HoldNotFound,
@@ -29,6 +32,9 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     HoldNotOpen: 409,
     CaptureExceedsHold: 409,
     AlreadySpent: 409,
+    AssetNotSpendable: 409,
+    AssetNotToppedUp: 422,
+    CurrencyMismatch: 422,
     KeyConflict: 409,
 }
 

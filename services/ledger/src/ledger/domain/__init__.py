@@ -1,5 +1,6 @@
 """The ledger's rules: `decide(state, postings, now)` and the nouns it speaks of. Imports only the standard library."""
 
+from ledger.domain.assets import ASSETS, POINTS, STORED_VALUE
 from ledger.domain.books import (
     GENESIS,
     Account,
@@ -18,7 +19,10 @@ from ledger.domain.errors import (
     REFUSALS,
     AlreadySpent,
     AmountOutOfRange,
+    AssetNotSpendable,
+    AssetNotToppedUp,
     CaptureExceedsHold,
+    CurrencyMismatch,
     DatesOutOfOrder,
     HoldExists,
     HoldNotFound,
@@ -47,14 +51,16 @@ from ledger.domain.postings import (
     Revoke,
     Spend,
     SpendId,
+    TopUp,
 )
 
 __all__ = [
-    "GENESIS", "MAX_AMOUNT", "REFUSALS",
-    "Account", "AccountKey", "AlreadySpent", "AmountOutOfRange", "Award", "Capture", "CaptureExceedsHold", "Credit",
-    "DatesOutOfOrder", "Debit", "Decision", "Entry", "GiveBack", "Hold", "HoldExists", "HoldId", "HoldNotFound",
-    "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError", "Lot", "LotChange",
-    "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal", "Release", "Result", "Revoke",
-    "Shortfall", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State", "TotalExceedsAward",
-    "Use", "content_hash", "decide", "entry_hash", "memo_commitment", "settle_due", "settle_parked",
+    "ASSETS", "GENESIS", "MAX_AMOUNT", "POINTS", "REFUSALS", "STORED_VALUE", "Account", "AccountKey", "AlreadySpent",
+    "AmountOutOfRange", "AssetNotSpendable", "AssetNotToppedUp", "Award", "Capture", "CaptureExceedsHold", "Credit",
+    "CurrencyMismatch", "DatesOutOfOrder", "Debit", "Decision", "Entry", "GiveBack", "Hold", "HoldExists", "HoldId",
+    "HoldNotFound", "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError",
+    "Lot", "LotChange", "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal",
+    "Release", "Result", "Revoke", "Shortfall", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State",
+    "TopUp", "TotalExceedsAward", "Use", "content_hash", "decide", "entry_hash", "memo_commitment", "settle_due",
+    "settle_parked",
 ]  # fmt: skip

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 NO_ID = UUID(int=0)
 
+AWARDS = frozenset({"award", "top_up"})
+"""Kinds of posting that open lots which can be taken back by their keys."""
+
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 GENESIS = bytes(32)
@@ -34,6 +37,8 @@ class Policy:
     """A shop's programme settings, as far as the ledger cares."""
 
     shortfall: ShortfallPolicy
+    currency: str = ""
+    """Of stored value; empty while it is not known."""
 
 
 # Records are compared by identity. `fresh` says that a record is not in the store yet, `changed` that it must be saved.
@@ -66,7 +71,7 @@ class Lot:
     """The posting that opened it; of an award, the award's id."""
     order: str | None
     kind: str
-    """`award` or `credit`."""
+    """`award`, `top_up` or `credit`."""
     taken_back: int = 0
     """Of an award: what was asked back so far in all."""
     fresh: bool = False
@@ -198,7 +203,7 @@ class Shortfall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Account:
-    """A member's points of one asset: four buckets, and what lies behind them."""
+    """What a member has of one asset: four buckets, and what lies behind them."""
 
     key: AccountKey
     id: UUID = NO_ID
@@ -240,7 +245,7 @@ class State:
     To load, for each account that the postings touch:
 
     - the account itself (a zero one with `fresh=True` if it is not stored yet). That is enough when it is only credited
-      (award, credit), owes nothing and `next_due_at` has not passed. Else also:
+      (award, top-up, credit), owes nothing and `next_due_at` has not passed. Else also:
     - its lots with something remaining; its open holds; its shortfalls with something held, owed or written off;
     - the lots of the awards that revokes name, whatever remains;
     - the holds that postings name, whatever their state;
@@ -270,7 +275,7 @@ class State:
 
     def add_lot(self, lot: Lot) -> None:
         lot.account.lots[lot.number] = lot
-        if lot.kind == "award":
+        if lot.kind in AWARDS:
             self.awards[PostingId(lot.account.key.shop, lot.source, lot.key)] = lot
 
     def add_hold(self, hold: HoldRecord) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from ledger.domain.assets import check_asset, takes
 from ledger.domain.books import Account, State
 from ledger.domain.due import apply_due
 from ledger.domain.errors import KeyConflict, LedgerError
@@ -88,6 +89,7 @@ def _do(journal: Journal, posting: Posting, account: Account, outcome: Outcome) 
     """One posting with a known cause: its entries, or its refusal, and its outcome."""
     seq = account.seq
     try:
+        check_asset(posting)
         facts = ACTS[type(posting)](journal, account, posting)
     except LedgerError as error:
         outcome.result, outcome.error = Result.REFUSED, error
@@ -104,7 +106,7 @@ def _do(journal: Journal, posting: Posting, account: Account, outcome: Outcome) 
 def _unknown_cause(journal: Journal, posting: Posting) -> PostingId | SpendId | None:
     """A revoke waits for its award and a give-back for its spend, as long as nothing is known of them."""
     state = journal.state
-    if isinstance(posting, Award):  # nearly all of them
+    if isinstance(posting, Award) or not takes(posting):  # nearly all of them; or it is refused, whatever its cause
         return None
     if isinstance(posting, Revoke):
         award = posting.award_id

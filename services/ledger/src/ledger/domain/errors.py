@@ -11,6 +11,9 @@ LedgerError
 ├── HoldNotOpen          it was captured, released or timed out
 ├── CaptureExceedsHold
 ├── AlreadySpent         that checkout and generation was debited otherwise
+├── AssetNotSpendable    growth is never held, spent or given
+├── AssetNotToppedUp     money is paid in for stored value only
+├── CurrencyMismatch     stored value is of the shop's currency
 └── KeyConflict          the key was used before with other content
 """
 
@@ -40,7 +43,7 @@ class InsufficientPoints(LedgerError):
     asked: int
 
     def __str__(self) -> str:
-        return f"{self.asked} points asked, {self.available} available"
+        return f"{self.asked} asked, {self.available} available"
 
 
 @dataclass(eq=False)
@@ -50,7 +53,7 @@ class AmountOutOfRange(LedgerError):
     maximum: int
 
     def __str__(self) -> str:
-        return f"{self.amount} is not within 1 and {self.maximum} points"
+        return f"{self.amount} is not within 1 and {self.maximum}"
 
 
 @dataclass(eq=False)
@@ -70,7 +73,7 @@ class TotalExceedsAward(LedgerError):
     awarded: int
 
     def __str__(self) -> str:
-        return f"{self.total} points to take back of an award of {self.awarded}"
+        return f"{self.total} to take back of an award of {self.awarded}"
 
 
 @dataclass(eq=False)
@@ -117,7 +120,7 @@ class CaptureExceedsHold(LedgerError):
     held: int
 
     def __str__(self) -> str:
-        return f"{self.amount} points to capture of a hold of {self.held}"
+        return f"{self.amount} to capture of a hold of {self.held}"
 
 
 @dataclass(eq=False)
@@ -128,7 +131,36 @@ class AlreadySpent(LedgerError):
     tender: int
 
     def __str__(self) -> str:
-        return f"generation {self.generation} of checkout {self.checkout} was debited before, for {self.tender} points"
+        return f"generation {self.generation} of checkout {self.checkout} was debited before, for {self.tender}"
+
+
+@dataclass(eq=False)
+class AssetNotSpendable(LedgerError):
+    code: ClassVar[str] = "asset_not_spendable"
+    asset: str
+
+    def __str__(self) -> str:
+        return f"{self.asset} is never held, spent or given"
+
+
+@dataclass(eq=False)
+class AssetNotToppedUp(LedgerError):
+    code: ClassVar[str] = "asset_not_topped_up"
+    asset: str
+
+    def __str__(self) -> str:
+        return f"money is paid in for stored value, not for {self.asset}"
+
+
+@dataclass(eq=False)
+class CurrencyMismatch(LedgerError):
+    code: ClassVar[str] = "currency_mismatch"
+    currency: str
+    of_shop: str
+    """Empty while the ledger has not learnt it."""
+
+    def __str__(self) -> str:
+        return f"{self.currency} was paid, the shop's currency is {self.of_shop or 'not known yet'}"
 
 
 @dataclass(eq=False)
@@ -144,7 +176,8 @@ REFUSALS: Mapping[str, type[LedgerError]] = {
     error.code: error
     for error in (
         InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, OfAnotherMember, HoldExists,
-        HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, KeyConflict,
+        HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
+        CurrencyMismatch, KeyConflict,
     )
 }  # fmt: skip
 """By code: how a stored refusal becomes the error again, `REFUSALS[code](**facts)`."""

@@ -28,7 +28,7 @@ from struct import Struct
 from typing import Any, Final
 
 from ledger.domain.outcomes import Entry
-from ledger.domain.postings import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend
+from ledger.domain.postings import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend, TopUp
 
 _ENTRY_TAG: Final = b"accrual/entry/1\n"
 _REFUSAL_TAG: Final = b"accrual/refusal/1\n"
@@ -148,6 +148,7 @@ def _credit(posting: Award | Credit) -> tuple[str, ...]:
 _CONTENT: Final[Mapping[type[Posting], Callable[[Any], tuple[str, ...]]]] = {
     Award: _credit,
     Credit: _credit,
+    TopUp: lambda it: (str(it.amount), it.currency, str(micros(it.expires_at))),
     Debit: lambda it: (str(it.amount),),
     Revoke: lambda it: (it.award_id.source, it.award, str(it.total)),
     Hold: lambda it: (it.hold, str(it.amount), str(it.at_most), str(micros(it.expires_at))),

@@ -16,6 +16,7 @@ EXPIRED: Final = "expired"
 REVOKED: Final = "revoked"
 WRITTEN_OFF: Final = "written_off"
 ADJUSTED: Final = "adjusted"
+CASH: Final = "cash"
 
 BY_TIME: Final = "ledger"
 """The source of what fell due by itself."""

@@ -10,6 +10,7 @@ from ledger.domain.errors import (
     AlreadySpent,
     AmountOutOfRange,
     CaptureExceedsHold,
+    CurrencyMismatch,
     DatesOutOfOrder,
     HoldExists,
     HoldNotFound,
@@ -20,7 +21,7 @@ from ledger.domain.errors import (
 )
 from ledger.domain.give_back import give_back
 from ledger.domain.holds import end_hold
-from ledger.domain.journal import ADJUSTED, ISSUED, REDEEMED, WRITTEN_OFF, Journal, Origin
+from ledger.domain.journal import ADJUSTED, CASH, ISSUED, REDEEMED, WRITTEN_OFF, Journal, Origin
 from ledger.domain.lots import draw, expire, live_lots
 from ledger.domain.outcomes import LotChange
 from ledger.domain.postings import (
@@ -35,6 +36,7 @@ from ledger.domain.postings import (
     Release,
     Revoke,
     Spend,
+    TopUp,
 )
 from ledger.domain.shortfalls import NOTHING_MISSING, record_missing, repay, shortfall_row
 from ledger.domain.take_back import take_back
@@ -49,11 +51,21 @@ def _award(journal: Journal, account: Account, posting: Award) -> Facts | None:
     return _open_lot(journal, account, posting, against=ISSUED, earned=posting.amount)
 
 
+def _top_up(journal: Journal, account: Account, posting: TopUp) -> Facts | None:
+    """Money comes in, of the shop's own currency."""
+    currency = journal.state.policies[posting.shop].currency
+    if posting.currency != currency:
+        raise CurrencyMismatch(posting.currency, currency)
+    return _open_lot(journal, account, posting, against=CASH, earned=posting.amount)
+
+
 def _credit(journal: Journal, account: Account, posting: Credit) -> Facts | None:
     return _open_lot(journal, account, posting, against=ADJUSTED, earned=0)
 
 
-def _open_lot(journal: Journal, account: Account, posting: Award | Credit, *, against: str, earned: int) -> Facts:
+def _open_lot(
+    journal: Journal, account: Account, posting: Award | TopUp | Credit, *, against: str, earned: int
+) -> Facts:
     """Points come in: pending until their instant, or available at once, after debt."""
     at = journal.moment(account)
     starts_at = posting.activates_at or at
@@ -284,6 +296,7 @@ def _give_back(journal: Journal, account: Account, posting: GiveBack) -> Facts |
 
 ACTS: Final[Mapping[type[Posting], Callable[[Journal, Account, Any], Facts | None]]] = {
     Award: _award,
+    TopUp: _top_up,
     Credit: _credit,
     Debit: _debit,
     Revoke: _revoke,

@@ -1,4 +1,4 @@
-"""What is asked of the ledger: nine kinds of posting, each with its own key, kept for ever."""
+"""What is asked of the ledger: kinds of posting, each with its own key, kept for ever."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,6 +89,20 @@ class Award(Posting):
 
 
 @dataclass(slots=True, kw_only=True)
+class TopUp(Posting):
+    """Money that was paid in: a lot of stored value like an award's, booked against `cash`."""
+
+    kind: ClassVar[str] = "top_up"
+
+    amount: int
+    currency: str
+    """As paid; refused unless it is the shop's."""
+    expires_at: datetime | None = None
+    activates_at: ClassVar[datetime | None] = None
+    priority: ClassVar[int] = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Credit(Posting):
     """An operator's manual credit: a lot like an award's, booked against `adjusted`, not earned."""
 
@@ -111,7 +125,7 @@ class Debit(Posting):
 
 @dataclass(slots=True, kw_only=True)
 class Revoke(Posting):
-    """Take an award back, so far in all. Parks until the award is known."""
+    """Take an award or a top-up back, so far in all. Parks until it is known."""
 
     kind: ClassVar[str] = "revoke"
 

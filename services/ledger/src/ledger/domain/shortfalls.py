@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+from ledger.domain.assets import OWED
 from ledger.domain.books import Account, Shortfall, ShortfallPolicy, Use
 from ledger.domain.journal import Journal, Origin
 from ledger.domain.outcomes import LotChange
@@ -57,7 +58,8 @@ def record_missing(journal: Journal, row: Shortfall, amount: int) -> Missing:
     """`forgive` stops at zero and records a write-off; `debt` records a debt."""
     journal.note_shortfall(row)
     row.missed += amount
-    if journal.state.policies[row.account.key.shop].shortfall is ShortfallPolicy.DEBT:
+    shop, _, asset = row.account.key
+    if journal.state.policies[shop].shortfall is ShortfallPolicy.DEBT and asset in OWED:
         row.owed += amount
         return Missing(-amount, 0)
     row.written_off += amount

@@ -55,21 +55,38 @@ class Parking:
     oldest_at: datetime | None
 
 
-_SUM: Final = "SELECT COALESCE(sum(available + pending + held + debt), 0)::bigint FROM account"
-_SYSTEM: Final = "SELECT name, sum(amount)::bigint AS amount FROM system_sum {} GROUP BY name"
+@dataclass(slots=True)
+class Sums:
+    """One asset's accounts added up; members and system together are always zero."""
+
+    members: int = 0
+    system: dict[str, int] = field(default_factory=dict)
+    """By system account."""
+
+    @property
+    def total(self) -> int:
+        return self.members + sum(self.system.values())
 
 
-async def sums(driver: asyncpg.Connection, shop: str | None) -> tuple[int, dict[str, int]]:
-    """The sum over members' and system accounts, in one moment: always zero; and the system's own, by name."""
+_SUMS: Final = (
+    "SELECT asset, NULL AS name, sum(available + pending + held + debt)::bigint FROM account {0} GROUP BY asset"
+    " UNION ALL SELECT asset, name, sum(amount)::bigint FROM system_sum {0} GROUP BY asset, name"
+)
+"""One statement, so that members and system are seen in one moment."""
+
+
+async def sums(driver: asyncpg.Connection, shop: str | None) -> tuple[int, dict[str, Sums]]:
+    """How far the assets' sums over members' and system accounts are off zero in all, and the sums, by asset."""
     # Two texts, so that no plan made for all shops is used for one of them.
     which, parameters = ("", []) if shop is None else ("WHERE shop = $1", [shop])
-    row = await driver.fetchrow(
-        f"SELECT ({_SUM} {which}) AS members,"  # noqa: S608
-        f" (SELECT json_object_agg(name, amount)::text FROM ({_SYSTEM.format(which)}) AS s) AS system",
-        *parameters,
-    )
-    system: dict[str, int] = rows.decode_json(row["system"]) if row["system"] else {}
-    return row["members"] + sum(system.values()), system
+    by_asset: dict[str, Sums] = {}
+    for asset, name, amount in await driver.fetch(_SUMS.format(which), *parameters):
+        found = by_asset.setdefault(asset, Sums())
+        if name is None:
+            found.members = amount
+        else:
+            found.system[name] = amount
+    return sum(abs(found.total) for found in by_asset.values()), by_asset
 
 
 async def parking(driver: asyncpg.Connection, shop: str | None) -> Parking:

@@ -31,15 +31,16 @@ from ledger.domain import (
     Spend,
     SpendId,
     State,
+    TopUp,
 )
 from ledger.store import log, rows
 
 KINDS: Final[Mapping[str, type[Posting]]] = {
-    kind.kind: kind for kind in (Award, Credit, Debit, Revoke, Hold, Capture, Release, Spend, GiveBack)
+    kind.kind: kind for kind in (Award, TopUp, Credit, Debit, Revoke, Hold, Capture, Release, Spend, GiveBack)
 }
 """Postings by kind: how a parked one becomes a posting again."""
 
-_CREDITS: Final = (Award, Credit)
+_CREDITS: Final = (Award, TopUp, Credit)
 
 FEW: Final = 64
 """Postings up to which round trips cost more than rows."""
@@ -67,7 +68,7 @@ _PARKED_OF: Final = {
 }
 """What waits on the accounts that such a question asks for."""
 
-_POLICIES: Final = "SELECT shop, shortfall FROM programme WHERE shop = ANY($1::text[])"
+_POLICIES: Final = "SELECT shop, shortfall, currency FROM programme WHERE shop = ANY($1::text[])"
 _ACCOUNT_BY_ID: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1"  # noqa: S608
 _OUTCOMES_OF_SOURCE: Final = (
     f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
@@ -188,7 +189,7 @@ def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _policies(shops: set[str], stored: Sequence[Any]) -> dict[str, Policy]:
-    known = {shop: Policy(ShortfallPolicy(shortfall)) for shop, shortfall in stored}
+    known = {shop: Policy(ShortfallPolicy(shortfall), currency or "") for shop, shortfall, currency in stored}
     return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
 
 

@@ -1,6 +1,6 @@
 """The ledger's projection of shops' programmes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
@@ -10,12 +10,20 @@ from ledger.store import rows
 _UPSERT = rows.insert_from_arrays(
     tables.programme,
     leave="ON CONFLICT (shop) DO UPDATE"
-    " SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone"
-    " WHERE programme.revision < excluded.revision",
+    " SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone,"
+    " currency = CASE WHEN programme.currency <> excluded.currency AND EXISTS"
+    " (SELECT FROM account AS a WHERE a.shop = excluded.shop AND a.asset = 'stored_value')"
+    " THEN programme.currency ELSE excluded.currency END"
+    # A row of before currencies were kept learns its own from the same revision, which is told again now and then.
+    " WHERE programme.revision < excluded.revision"
+    " OR (programme.revision = excluded.revision AND programme.currency IS NULL)"
+    " RETURNING shop, currency",
 )
 
 
-async def save(driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str]]) -> None:
-    """Keep settings (shop, revision, shortfall policy, zone), sorted by shop; an older revision changes nothing."""
-    if told:
-        await driver.execute(_UPSERT, *zip(*told, strict=True))
+async def save(driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str, str]]) -> Mapping[str, str]:
+    """Keep settings (shop, revision, shortfall policy, zone, currency), sorted by shop; an older revision changes
+    nothing. The currencies that hold now, of those that were kept: another one is refused once money is stored."""
+    if not told:
+        return {}
+    return dict(await driver.fetch(_UPSERT, *zip(*told, strict=True)))

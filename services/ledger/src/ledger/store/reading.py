@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ledger.domain import GENESIS, Account, AccountKey, Entry, LedgerError, settle_due
+from ledger.domain import GENESIS, STORED_VALUE, Account, AccountKey, Entry, LedgerError, settle_due
 from ledger.store import rows
 from ledger.store.loading import load_whole
 
@@ -32,6 +32,8 @@ class Standing:
     account: Account
     next_expiries: list[DatedPoints] = field(default_factory=list)
     next_activations: list[DatedPoints] = field(default_factory=list)
+    currency: str | None = None
+    """Of stored value; None where there is none, or where it is not known yet."""
 
 
 @dataclass(slots=True)
@@ -114,7 +116,18 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
     if due:
         for standing in await _settled(driver, due, found[0][-2]):
             standings[standing.account.key[:2]].append(standing)
+    await _name_currencies(driver, [standing for some in standings.values() for standing in some])
     return standings
+
+
+async def _name_currencies(driver: asyncpg.Connection, standings: Iterable[Standing]) -> None:
+    """Say what money is of; few members have any."""
+    money = [standing for standing in standings if standing.account.key.asset == STORED_VALUE]
+    if money:
+        shops = {standing.account.key.shop for standing in money}
+        found = dict(await driver.fetch("SELECT shop, currency FROM programme WHERE shop = ANY($1)", list(shops)))
+        for standing in money:
+            standing.currency = found.get(standing.account.key.shop)
 
 
 def _standing(account: Account, dated: Sequence[tuple[bool, datetime, int]] | None) -> Standing:
@@ -167,6 +180,7 @@ async def balances_as_of(driver: asyncpg.Connection, shop: str, member: str, as_
             standings.append(Standing(await _account_as_of(driver, account, as_of)))
     for standing in standings:
         standing.next_expiries, standing.next_activations = [], []
+    await _name_currencies(driver, standings)
     return standings
 
 
