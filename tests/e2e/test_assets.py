@@ -54,3 +54,21 @@ async def test_growth_counts_and_is_never_used(shop: Shop) -> None:
         "passes": 9,
     }
     await shop.sums_are_right()
+
+
+async def test_an_award_waits_for_its_event_which_says_when_it_ends(shop: Shop) -> None:
+    await shop.post("postings", posting("a-1", "points", kind="award", amount=50, activates_on="fulfilled"))
+    await shop.until_balance(pending=50)
+    dated = posting(
+        "a-2", "points", kind="award", amount=50, activates_on="fulfilled", expires_at="2030-01-01T00:00:00Z"
+    )
+    assert (await shop.post("postings", dated, status=422))["code"] == "invalid_request"
+    waits = posting("e-2", "points", kind="activate", award="a-2")
+    assert (await shop.post("postings", waits, status=202))["outcomes"][0]["outcome"] == "parked"
+    ends = datetime.now(UTC) + timedelta(days=30)
+    await shop.post("postings", posting("e-1", "points", kind="activate", award="a-1", expires_at=ends.isoformat()))
+    await shop.until_balance(available=50)
+    (points,) = (await shop.get("members/anna/balances"))["balances"]
+    assert [datetime.fromisoformat(due["at"]) for due in points["next_expiries"]] == [ends]
+    assert [line["kind"] for line in await shop.statement()] == ["activate", "award"]
+    await shop.sums_are_right()

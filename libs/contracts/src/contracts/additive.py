@@ -49,6 +49,8 @@ def _compare(at: str, old: Any, new: Any, old_root: Schema, new_root: Schema) ->
             yield from _compare(f"{at}[]" if word == "items" else at, old[word], new[word], old_root, new_root)
         elif word in _LISTED and word in old and word in new:
             yield from _variants(place, at, old[word], new[word], old_root, new_root)
+        elif word == "default" and _says_the_same(old.get(word), new):
+            continue
         elif old.get(word) != new.get(word):
             yield f"{place}: {word} was {old.get(word, 'absent')}, is {new.get(word, 'absent')}"
 
@@ -57,6 +59,17 @@ def _has_grown(old: Schema, new: Schema, new_root: Schema) -> bool:
     """Whether a command's closed list of values has all that it had, and perhaps more."""
     before, after = _values(old), _values(new)
     return COMMAND in new_root and bool(before) and all(value in after for value in before)
+
+
+def _says_the_same(before: Any, new: Schema) -> bool:
+    """Whether a part's default is what it was, but for fields that are new, which have their own."""
+    after, fields = new.get("default"), new.get("properties", {})
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return bool(before == after)
+    added = {name: value for name, value in after.items() if name not in before}
+    return {**before, **added} == after and all(
+        name in fields and fields[name].get("default") == value for name, value in added.items()
+    )
 
 
 def _values(schema: Schema) -> list[Any]:

@@ -32,7 +32,7 @@ class LotChange(Model):
     lot: OpaqueId = Field(description="Unique in its account: the `seq` of the entry that opened it.")
     change: int = Field(description="Points that the lot gained or lost.")
     remaining: int = Field(description="Points left in it afterwards.")
-    activates_at: Instant
+    activates_at: Instant = Field(description="Of points that wait for an event (`cause.activates_on`): not before it.")
     expires_at: Instant | None = None
 
 

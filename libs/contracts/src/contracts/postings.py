@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from contracts.event import (
     Count,
@@ -36,6 +36,21 @@ class Cause(Model):
     operator: OpaqueId | None = None
     reason: OpaqueId | None = Field(default=None, description="A code such as `goodwill`, `refund`, `cancellation`.")
     refund: OpaqueId | None = None
+    activates_on: OpaqueId | None = Field(
+        default=None, description="The event that the points wait for. The ledger's own: it is not asked for here."
+    )
+
+
+AWAITED = Field(
+    default=None,
+    description="Pending until that event, such as `fulfilled`, however long: `activate` says that it has happened, and"
+    " when the points end. Beside it stand no dates.",
+)
+
+
+def _waits_or_has_dates(it: "Award | Credit") -> None:
+    if it.activates_on is not None and (it.activates_at is not None or it.expires_at is not None):
+        raise ValueError("what waits for an event has no dates before it")
 
 
 class Award(Model):
@@ -46,6 +61,12 @@ class Award(Model):
     activates_at: Instant | None = Field(default=None, description="Pending until then; absent: at once.")
     expires_at: Instant | None = Field(default=None, description="First instant at which they are gone; absent: never.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="Lower is consumed earlier.")
+    activates_on: OpaqueId | None = AWAITED
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        _waits_or_has_dates(self)
+        return self
 
 
 class TopUp(Model):
@@ -63,6 +84,16 @@ class Revoke(Model):
     kind: Literal["revoke"] = "revoke"
     award: PostingKey
     total: Points = Field(description="Cumulative: what is to be taken back of that award in all.")
+    award_source: OpaqueId | None = Field(default=None, description="Who asked for the award; absent: who asks now.")
+
+
+class Activate(Model):
+    """What an award or credit waits for has happened. Parks until it is known; again changes nothing."""
+
+    kind: Literal["activate"] = "activate"
+    award: PostingKey
+    expires_at: Instant | None = Field(default=None, description="First instant at which they are gone; absent: never.")
+    award_source: OpaqueId | None = Field(default=None, description="Who asked for the award; absent: who asks now.")
 
 
 class Spend(Model):
@@ -116,7 +147,13 @@ class Credit(Model):
     amount: PositivePoints
     activates_at: Instant | None = None
     expires_at: Instant | None = None
+    activates_on: OpaqueId | None = AWAITED
     memo: Words | None = Field(default=None, description="Erasable; the history holds only a commitment to it.")
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        _waits_or_has_dates(self)
+        return self
 
 
 class Debit(Model):
@@ -128,7 +165,8 @@ class Debit(Model):
 
 
 Effect = Annotated[
-    Award | TopUp | Revoke | Spend | GiveBack | Hold | Capture | Release | Credit | Debit, Field(discriminator="kind")
+    Award | TopUp | Activate | Revoke | Spend | GiveBack | Hold | Capture | Release | Credit | Debit,
+    Field(discriminator="kind"),
 ]
 
 

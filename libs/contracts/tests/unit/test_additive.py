@@ -108,6 +108,21 @@ def test_a_variant_that_is_gone_or_new_is_a_breaking_change() -> None:
     assert breaking_changes(new, old) == ["effect: kind award is new; readers of before refuse it"]
 
 
+def test_the_default_of_a_part_may_grow_by_fields_at_their_own_defaults() -> None:
+    new = schema(POSTINGS, PostingRequested)
+    old = copy.deepcopy(new)
+    del old["properties"]["cause"]["default"]["activates_on"]
+    del old["$defs"]["Cause"]["properties"]["activates_on"]
+    assert breaking_changes(old, new) == []
+    assert len(breaking_changes(new, old)) == 2
+    other = copy.deepcopy(new)
+    other["properties"]["cause"]["default"]["activates_on"] = "paid"
+    assert len(breaking_changes(old, other)) == 1
+    other = copy.deepcopy(new)
+    other["properties"]["cause"]["default"]["rule"] = "r"
+    assert len(breaking_changes(old, other)) == 1
+
+
 def test_a_commands_closed_lists_may_grow_and_nothing_else_of_it() -> None:
     new = schema(POSTINGS, PostingRequested)
     assert new["x-command"] is True

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contracts import Event, Malformed, decode, encode, topics
 from contracts.orders import Cancellation, Line, Order, OrderRefunded, Refund, RefundLine, Tender
-from contracts.postings import Capture, Cause, Hold, PostingRequested, TopUp
+from contracts.postings import Activate, Award, Capture, Cause, Credit, Hold, PostingRequested, TopUp
 from contracts.structs import as_struct, may_differ, struct_of
 
 EVENTS = [event for topic in topics.ALL for event in topic.events]
@@ -51,6 +51,9 @@ SEEDS: list[Event] = [
         for effect in (
             Hold(hold="h-1", amount=4, at_most=True, expires_at=AT),
             Capture(hold="h-1"),
+            Activate(award="a/1", expires_at=AT, award_source="rules"),
+            Award(amount=5, activates_on="fulfilled"),
+            Credit(amount=5, activates_at=AT),
             TopUp(amount=5, currency="EUR", expires_at=AT),
         )
     ),

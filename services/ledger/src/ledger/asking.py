@@ -48,20 +48,29 @@ def asked_of(
             "key": key,
             "asset": asset,
             "order": order,
-            "cause": NO_CAUSE if cause is None else cause_text(cause),
+            "cause": cause_text(cause, activates_on=getattr(effect, "activates_on", None)),
             "memo_commitment": None if salted is None else memo_commitment(salted.salt, salted.text),
         },
     )
     return Asked(posting, memo=salted, trace=trace)
 
 
-def cause_text(cause: Cause) -> str:
-    """A cause as canonical JSON: sorted keys, no spaces, nothing absent. It is hashed as it stands."""
-    return _text(_cause_values(cause))
+def cause_text(cause: Cause | None, *, activates_on: str | None = None) -> str:
+    """A cause as canonical JSON: sorted keys, no spaces, nothing absent. It is hashed as it stands.
+
+    What the ledger itself writes into a cause is not taken from who asks.
+    """
+    if cause is None and activates_on is None:
+        return NO_CAUSE
+    return _text((*_cause_values(cause or Cause()), activates_on))
 
 
-_CAUSE_FIELDS: Final = tuple(Cause.model_fields)
-_cause_values: Final = attrgetter(*_CAUSE_FIELDS)
+OWN_FIELDS: Final = ("activates_on",)
+"""Of a cause: what the ledger itself writes."""
+
+_ASKED_FIELDS: Final = tuple(name for name in Cause.model_fields if name not in OWN_FIELDS)
+_CAUSE_FIELDS: Final = (*_ASKED_FIELDS, *OWN_FIELDS)
+_cause_values: Final = attrgetter(*_ASKED_FIELDS)
 
 
 @lru_cache(maxsize=4096)
@@ -94,6 +103,7 @@ _KINDS: Final[Mapping[str, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
         activates_at=_utc(effect.activates_at),
         expires_at=_utc(effect.expires_at),
         priority=effect.priority,
+        activates_on=effect.activates_on,
         **shared,
     ),
     "top_up": lambda effect, shared: domain.TopUp(
@@ -103,10 +113,16 @@ _KINDS: Final[Mapping[str, Callable[[Any, dict[str, Any]], domain.Posting]]] = {
         amount=effect.amount,
         activates_at=_utc(effect.activates_at),
         expires_at=_utc(effect.expires_at),
+        activates_on=effect.activates_on,
         **shared,
     ),
     "debit": lambda effect, shared: domain.Debit(amount=effect.amount, **shared),
-    "revoke": lambda effect, shared: domain.Revoke(award=effect.award, total=effect.total, **shared),
+    "revoke": lambda effect, shared: domain.Revoke(
+        award=effect.award, total=effect.total, award_source=effect.award_source, **shared
+    ),
+    "activate": lambda effect, shared: domain.Activate(
+        award=effect.award, expires_at=_utc(effect.expires_at), award_source=effect.award_source, **shared
+    ),
     "hold": lambda effect, shared: domain.Hold(
         hold=effect.hold,
         amount=effect.amount,

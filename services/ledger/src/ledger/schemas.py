@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
-from contracts.postings import Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
+from contracts.postings import Activate, Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
 
 MAX_POSTINGS = 1_000
 """Postings in one call: one transaction's worth, well under a second."""
@@ -43,12 +43,20 @@ class AskedPosting(Asked):
     asset: Asset = "points"
     order: OpaqueId | None = None
     cause: Cause = Cause()
-    effect: Annotated[Award | TopUp | Revoke | Spend | GiveBack | Credit | Debit, Field(discriminator="kind")]
+    effect: Annotated[
+        Award | TopUp | Activate | Revoke | Spend | GiveBack | Credit | Debit, Field(discriminator="kind")
+    ]
 
     @model_validator(mode="after")
     def _operators_are_named(self) -> "AskedPosting":
         if self.effect.kind in ("credit", "debit") and (self.cause.operator is None or self.cause.reason is None):
             raise ValueError("a manual credit or debit names its operator and its reason in `cause`")
+        return self
+
+    @model_validator(mode="after")
+    def _the_ledgers_own_is_not_asked_for(self) -> "AskedPosting":
+        if self.cause.activates_on is not None:
+            raise ValueError("`cause.activates_on` is the ledger's own; say it in the effect")
         return self
 
 

@@ -148,6 +148,7 @@ lot = Table(
     _column("order", _TEXT, null=True),
     _column("kind", _TEXT),
     _column("taken_back", _NUMBER),
+    _column("activates_on", _TEXT, null=True),
     comment="Points credited together; also the bookkeeping of the award that opened it.",
 )
 

@@ -14,6 +14,7 @@ from ledger.domain import (
     GENESIS,
     Account,
     AccountKey,
+    Activate,
     Award,
     Capture,
     Credit,
@@ -89,7 +90,7 @@ class Shelf:
                 self._load_behind(state, state.accounts[key], asked)
         self._load_foreign(state, asked)
         for posting in asked:
-            for posting_id in (posting.id, *([posting.award_id] if isinstance(posting, Revoke) else [])):
+            for posting_id in (posting.id, *([posting.award_id] if isinstance(posting, Revoke | Activate) else [])):
                 if posting_id in self.outcomes:
                     state.outcomes[posting_id] = replace(self.outcomes[posting_id])
         for parked in self.parked:
@@ -122,7 +123,7 @@ class Shelf:
         used = {use.lot for spend in spends for use in spend.uses}
         for lot in self._lots(key):
             if lot.remaining or lot in awards or lot.number in used:
-                state.add_lot(replace(lot, account=account, fresh=False, changed=False))
+                state.add_lot(replace(lot, account=account, fresh=False, changed=False, dated=False))
         for hold in self.holds.values():
             if hold.account.key == key and (hold.state is HoldState.OPEN or hold.id in hold_ids):
                 state.add_hold(replace(hold, account=account, fresh=False, changed=False))
@@ -232,6 +233,9 @@ class Shelf:
     def revoke(self, award: str, total: int, **content: Any) -> Outcome:
         return self.one(self.ask(Revoke, award=award, total=total, **content))
 
+    def activate(self, award: str, **content: Any) -> Outcome:
+        return self.one(self.ask(Activate, award=award, **content))
+
     def hold(self, hold: str, amount: int, expires_at: str = "12-31", **content: Any) -> Outcome:
         return self.one(self.ask(Hold, hold=hold, amount=amount, expires_at=expires_at, **content))
 
@@ -331,7 +335,7 @@ class Shelf:
 
 
 def _named(postings: Sequence[Posting]) -> tuple[set[PostingId], set[SpendId], set[HoldId]]:
-    awards = {posting.award_id for posting in postings if isinstance(posting, Revoke)}
+    awards = {posting.award_id for posting in postings if isinstance(posting, Revoke | Activate)}
     spends = {posting.spend_id for posting in postings if isinstance(posting, Spend | GiveBack | Capture)}
     holds = {posting.hold_id for posting in postings if isinstance(posting, Hold | Capture | Release)}
     holds |= {HoldId(p.shop, p.hold) for p in postings if isinstance(p, Spend) and p.hold is not None}
@@ -340,7 +344,7 @@ def _named(postings: Sequence[Posting]) -> tuple[set[PostingId], set[SpendId], s
 
 def _causes(posting: Posting) -> list[PostingId | SpendId]:
     match posting:
-        case Award() | TopUp():
+        case Award() | TopUp() | Credit():
             return [posting.id]
         case Spend() | Capture():
             return [posting.spend_id]

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ledger.domain import Award, Capture, Credit, Debit, GiveBack, Hold, Release, Revoke, Spend
+from ledger.domain import Activate, Award, Capture, Credit, Debit, GiveBack, Hold, Release, Revoke, Spend
 
 START = datetime(2026, 2, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
@@ -42,6 +42,8 @@ class MLot:
     order: str | None
     award: str | None
     pending: bool
+    waits: bool = False
+    """For an event."""
     ended: bool = False
 
     @property
@@ -128,7 +130,9 @@ class Model:
 
     def due(self) -> None:
         while True:
-            things = [(lot.starts, 0, lot.number, lot) for lot in self.lots if lot.pending and lot.left]
+            things = [
+                (lot.starts, 0, lot.number, lot) for lot in self.lots if lot.pending and lot.left and not lot.waits
+            ]
             things += [(hold.ends, 1, hold.number, name) for name, hold in self.holds.items()]
             things += [
                 (lot.ends, 2, lot.number, lot) for lot in self.lots if lot.left and not lot.ended and not lot.pending
@@ -282,8 +286,12 @@ class Model:
         self, name: str, amount: int, order: str | None, starts: Any, ends: Any, priority: int, award: str | None
     ) -> None:
         self.due()
-        pending = starts is not None and starts > self.now
-        lot = MLot(self.number(), amount, starts or self.now, ends or END_OF_TIME, priority, order, award, pending)
+        waits = starts == "event"
+        starts = None if waits else starts
+        pending = waits or (starts is not None and starts > self.now)
+        lot = MLot(
+            self.number(), amount, starts or self.now, ends or END_OF_TIME, priority, order, award, pending, waits
+        )
         self.lots.append(lot)
         self.system[name] -= amount
         if lot.ends <= self.now:
@@ -296,7 +304,7 @@ class Model:
         self.credit("issued", amount, order, starts, ends, priority, key)
         self.awarded[key] = (amount, order)
         self.earned += amount
-        self.revoke_asked(key)
+        self.do_asked(key)
 
     def debit(self, amount: int) -> bool:
         self.due()
@@ -357,16 +365,31 @@ class Model:
                     self.asked_back[award] += 1
                     self.take_back_one(key, order, award)
         else:
-            self.parked.append((award, total, key))
+            self.parked.append((award, self.revoke, total, key))
+
+    def activate(self, award: str, ends: datetime | None) -> None:
+        self.due()
+        if award not in self.awarded:
+            self.parked.append((award, self.activate, ends))
+            return
+        lot = next(lot for lot in self.lots if lot.award == award)
+        if lot.waits and lot.left:
+            lot.waits = lot.pending = False
+            lot.starts, lot.ends = self.now, ends or END_OF_TIME
+            if lot.ends <= self.now:
+                lot.ended = True
+                self.expire(lot, lot.left)
+            else:
+                self.repay_from([lot])
 
     @property
-    def parked(self) -> list[tuple[str, int, str]]:
+    def parked(self) -> list[Any]:
         return self.__dict__.setdefault("_parked", [])
 
-    def revoke_asked(self, award: str) -> None:
+    def do_asked(self, award: str) -> None:
         for asked in [asked for asked in self.parked if asked[0] == award]:
             self.parked.remove(asked)
-            self.revoke(*asked)
+            asked[1](award, *asked[2:])
 
     def take_back_one(self, key: str, order: str | None, award: str | None) -> None:
         own = Missed(0, key, order, award=award)
@@ -477,12 +500,18 @@ class SideBySide(RuleBasedStateMachine):
         award=st.sampled_from(AWARDS),
         amount=AMOUNTS,
         order=st.sampled_from(ORDERS),
-        starts=st.none() | st.integers(1, 3),
+        starts=st.none() | st.just("event") | st.integers(1, 3),
         ends=st.none() | HOURS,
         priority=st.integers(0, 1),
     )
     def award(self, award: str, amount: int, order: Any, starts: Any, ends: Any, priority: int) -> None:
         if award in self.model.awarded:
+            return
+        if starts == "event":
+            cause = '{"activates_on":"fulfilled"}'
+            content = {"amount": amount, "order": order, "priority": priority, "cause": cause}
+            self.ask(Award, key=award, activates_on="fulfilled", **content)
+            self.model.award(award, amount, order, starts, None, priority)
             return
         starts_at, expires_at = self.hour(starts), self.hour(ends)
         if starts is not None and ends is not None and ends <= starts:
@@ -543,6 +572,12 @@ class SideBySide(RuleBasedStateMachine):
     def revoke(self, award: str, total: int) -> None:
         posting = self.ask(Revoke, award=award, total=total)
         self.model.revoke(award, total, posting.key)
+
+    @rule(award=st.sampled_from(AWARDS), ends=st.none() | HOURS)
+    def activate(self, award: str, ends: Any) -> None:
+        expires_at = self.hour(ends)
+        self.ask(Activate, award=award, expires_at=expires_at)
+        self.model.activate(award, expires_at)
 
     @precondition(lambda self: self.spends)
     @rule(pick=st.integers(0, 99), total=st.integers(0, 10))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.ledger import Buckets, LotChange, PointsChanged
+from contracts.postings import Cause
 from notifications.domain import (
     Channel,
     Endpoint,
@@ -58,6 +59,13 @@ def occurred(entry: Entry) -> Occurrence:
 def told(kind: str, **change: int) -> tuple[Scenario, int, int]:
     event = occurred(entry(kind, change=Buckets(**change)))
     return event.scenario, event.facts.points, event.facts.change
+
+
+@pytest.mark.parametrize(("cause", "activates_at"), [(Cause(), NOW), (Cause(activates_on="fulfilled"), None)])
+def test_of_points_that_wait_for_an_event_no_day_is_named(cause: Cause, activates_at: datetime | None) -> None:
+    opened = LotChange(lot="7", change=30, remaining=30, activates_at=NOW)
+    event = occurred(entry("award", change=Buckets(pending=30), lots=(opened,), cause=cause))
+    assert (event.scenario, event.facts.activates_at) == (Scenario.POINTS_PENDING, activates_at)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ledger.domain.errors import (
     AmountOutOfRange,
     AssetNotSpendable,
     AssetNotToppedUp,
+    AwardNotWaiting,
     CaptureExceedsHold,
     CurrencyMismatch,
     DatesOutOfOrder,
@@ -38,6 +39,7 @@ from ledger.domain.outcomes import Decision, Entry, LotChange, Outcome, Parked, 
 from ledger.domain.postings import (
     MAX_AMOUNT,
     AccountKey,
+    Activate,
     Award,
     Capture,
     Credit,
@@ -55,12 +57,12 @@ from ledger.domain.postings import (
 )
 
 __all__ = [
-    "ASSETS", "GENESIS", "MAX_AMOUNT", "POINTS", "REFUSALS", "STORED_VALUE", "Account", "AccountKey", "AlreadySpent",
-    "AmountOutOfRange", "AssetNotSpendable", "AssetNotToppedUp", "Award", "Capture", "CaptureExceedsHold", "Credit",
-    "CurrencyMismatch", "DatesOutOfOrder", "Debit", "Decision", "Entry", "GiveBack", "Hold", "HoldExists", "HoldId",
-    "HoldNotFound", "HoldNotOpen", "HoldRecord", "HoldState", "InsufficientPoints", "KeyConflict", "LedgerError",
-    "Lot", "LotChange", "OfAnotherMember", "Outcome", "Parked", "Policy", "Posting", "PostingId", "Refusal",
-    "Release", "Result", "Revoke", "Shortfall", "ShortfallPolicy", "Spend", "SpendId", "SpendRecord", "State",
-    "TopUp", "TotalExceedsAward", "Use", "content_hash", "decide", "entry_hash", "memo_commitment", "settle_due",
-    "settle_parked",
+    "ASSETS", "GENESIS", "MAX_AMOUNT", "POINTS", "REFUSALS", "STORED_VALUE", "Account", "AccountKey", "Activate",
+    "AlreadySpent", "AmountOutOfRange", "AssetNotSpendable", "AssetNotToppedUp", "Award", "AwardNotWaiting",
+    "Capture", "CaptureExceedsHold", "Credit", "CurrencyMismatch", "DatesOutOfOrder", "Debit", "Decision", "Entry",
+    "GiveBack", "Hold", "HoldExists", "HoldId", "HoldNotFound", "HoldNotOpen", "HoldRecord", "HoldState",
+    "InsufficientPoints", "KeyConflict", "LedgerError", "Lot", "LotChange", "OfAnotherMember", "Outcome", "Parked",
+    "Policy", "Posting", "PostingId", "Refusal", "Release", "Result", "Revoke", "Shortfall", "ShortfallPolicy",
+    "Spend", "SpendId", "SpendRecord", "State", "TopUp", "TotalExceedsAward", "Use", "content_hash", "decide",
+    "entry_hash", "memo_commitment", "settle_due", "settle_parked",
 ]  # fmt: skip

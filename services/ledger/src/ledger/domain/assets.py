@@ -25,6 +25,7 @@ ASSETS_OF: Final[Mapping[str, frozenset[str]]] = {
     "credit": _ALL,
     "debit": _ALL,
     "revoke": _ALL,
+    "activate": _ALL,
     "hold": SPENDABLE,
     "capture": SPENDABLE,
     "release": SPENDABLE,

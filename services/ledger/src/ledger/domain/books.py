@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NO_ID = UUID(int=0)
 
-AWARDS = frozenset({"award", "top_up"})
-"""Kinds of posting that open lots which can be taken back by their keys."""
+AWARDS = frozenset({"award", "top_up", "credit"})
+"""Kinds of posting that open a lot which others name by its key."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -47,7 +47,9 @@ class Policy:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lot:
-    """Points credited together: they activate, expire and are consumed together. Its dates are frozen at issue.
+    """Points credited together: they activate, expire and are consumed together.
+
+    Its dates are frozen at issue; of a lot that waits for an event, once that has happened.
 
     A lot is also its award's bookkeeping: how much of the award was asked back so far.
     """
@@ -64,6 +66,10 @@ class Lot:
     priority: int
     pending: bool
     """Not active yet: never consumed, only taken back by its own order."""
+    activates_on: str | None = None
+    """The event that it waits for, or did: only that makes it active, whatever `activates_at` (then its issue) says."""
+    dated: bool = False
+    """The event has given it its dates just now."""
     ended: bool = False
     """Its end has been applied; what still remains is kept for holds placed before that end."""
     source: str
@@ -247,7 +253,7 @@ class State:
     - the account itself (a zero one with `fresh=True` if it is not stored yet). That is enough when it is only credited
       (award, top-up, credit), owes nothing and `next_due_at` has not passed. Else also:
     - its lots with something remaining; its open holds; its shortfalls with something held, owed or written off;
-    - the lots of the awards that revokes name, whatever remains;
+    - the lots of the awards that revokes and activations name, whatever remains;
     - the holds that postings name, whatever their state;
     - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
       orders of those spends, of those awards, of the shortfalls, and of the account's postings (of its awards too, if
@@ -255,7 +261,7 @@ class State:
 
     What a posting names may be another member's: it is loaded all the same, with an account of which the key is enough.
 
-    And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that revokes name;
+    And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that these name;
     what is parked for the awards and spends among them, with its outcomes, as if it were among the postings.
     """
 
@@ -263,6 +269,7 @@ class State:
     """By shop."""
     accounts: dict[AccountKey, Account] = field(default_factory=dict)
     awards: dict[PostingId, Lot] = field(default_factory=dict)
+    """Lots of awards, top-ups and credits, by the posting that opened them."""
     holds: dict[HoldId, HoldRecord] = field(default_factory=dict)
     spends: dict[SpendId, SpendRecord] = field(default_factory=dict)
     outcomes: dict[PostingId, "Outcome"] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from ledger.domain.hashing import content_hash
 from ledger.domain.journal import Journal
 from ledger.domain.kinds import ACTS
 from ledger.domain.outcomes import Decision, Outcome, Parked, Refusal, Result
-from ledger.domain.postings import Award, Capture, GiveBack, Posting, PostingId, Revoke, Spend, SpendId
+from ledger.domain.postings import Activate, Award, Capture, GiveBack, Posting, PostingId, Revoke, Spend, SpendId
 
 
 def decide(state: State, postings: Sequence[Posting], now: datetime) -> Decision:
@@ -104,11 +104,11 @@ def _do(journal: Journal, posting: Posting, account: Account, outcome: Outcome) 
 
 
 def _unknown_cause(journal: Journal, posting: Posting) -> PostingId | SpendId | None:
-    """A revoke waits for its award and a give-back for its spend, as long as nothing is known of them."""
+    """A revoke or activation waits for its award and a give-back for its spend, while nothing is known of them."""
     state = journal.state
     if isinstance(posting, Award) or not takes(posting):  # nearly all of them; or it is refused, whatever its cause
         return None
-    if isinstance(posting, Revoke):
+    if isinstance(posting, Revoke | Activate):
         award = posting.award_id
         return None if award in state.awards or award in state.outcomes else award
     if isinstance(posting, GiveBack):

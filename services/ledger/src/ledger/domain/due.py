@@ -21,7 +21,7 @@ def apply_due(journal: Journal, account: Account) -> None:
     due: list[tuple[datetime, int, int, Lot | HoldRecord]] = []
     for lot in account.lots.values():
         if lot.remaining and not lot.ended:
-            if lot.pending and lot.activates_at <= now:
+            if lot.pending and lot.activates_on is None and lot.activates_at <= now:
                 due.append((lot.activates_at, _ACTIVATION, lot.number, lot))
             if lot.expires_at is not None and lot.expires_at <= now:
                 due.append((lot.expires_at, _EXPIRY, lot.number, lot))
@@ -35,16 +35,22 @@ def apply_due(journal: Journal, account: Account) -> None:
             origin = Origin(BY_TIME, record.key, record.order, hold=record.hold)
             end_hold(journal, record, "time_out", origin, state=HoldState.EXPIRED, at=at)
         elif record.remaining:
-            (_activate if what == _ACTIVATION else _end_lot)(journal, record, at)
+            if what == _ACTIVATION:
+                activate(journal, record, Origin(BY_TIME, record.key, record.order), at=at)
+            else:
+                _end_lot(journal, record, at)
     account.next_due_at = next_due(account)
     journal.note_account(account)
 
 
 def next_due(account: Account) -> datetime | None:
-    """The instant before which nothing falls due. A pending lot's end is looked at once it has activated."""
+    """The instant before which nothing falls due.
+
+    A pending lot's end is looked at once it has activated; what waits for an event has no instant of its own.
+    """
     instants = [hold.expires_at for hold in account.holds.values()]
     for lot in account.lots.values():
-        if lot.remaining and not lot.ended:
+        if lot.remaining and not lot.ended and not (lot.pending and lot.activates_on is not None):
             instant = lot.activates_at if lot.pending else lot.expires_at
             if instant is not None:
                 instants.append(instant)
@@ -57,19 +63,19 @@ def falls_due(account: Account, instant: datetime | None) -> None:
         account.next_due_at = instant
 
 
-def _activate(journal: Journal, lot: Lot, at: datetime) -> None:
-    """Pending points become available; they repay debt first."""
+def activate(journal: Journal, lot: Lot, origin: Origin, *, at: datetime, gone: bool = False) -> None:
+    """Pending points become available; they repay debt first, unless they are gone at once."""
     account = lot.account
     lot.pending = False
     journal.note_lot(lot)
     points = lot.remaining
-    repaid = min(-account.debt, points)
+    repaid = 0 if gone else min(-account.debt, points)
     changes = [journal.move(lot, -repaid)] if repaid else []
     repay(journal, account.shortfalls, changes)
     journal.enter(
         account,
         "activate",
-        Origin(BY_TIME, lot.key, lot.order),
+        origin,
         at=at,
         pending=-points,
         available=points - repaid,

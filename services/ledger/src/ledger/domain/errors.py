@@ -5,6 +5,7 @@ LedgerError
 ├── AmountOutOfRange     an amount or total is not a number of points
 ├── DatesOutOfOrder      points would be gone before they are usable, or a hold over before it is placed
 ├── TotalExceedsAward    more is to be taken back than was awarded
+├── AwardNotWaiting      it waits for no event: its dates were given with it
 ├── OfAnotherMember      the award, hold or spend belongs to another account
 ├── HoldExists           the hold's id is taken
 ├── HoldNotFound
@@ -74,6 +75,15 @@ class TotalExceedsAward(LedgerError):
 
     def __str__(self) -> str:
         return f"{self.total} to take back of an award of {self.awarded}"
+
+
+@dataclass(eq=False)
+class AwardNotWaiting(LedgerError):
+    code: ClassVar[str] = "award_not_waiting"
+    award: str
+
+    def __str__(self) -> str:
+        return f"{self.award} waits for no event"
 
 
 @dataclass(eq=False)
@@ -175,8 +185,8 @@ class KeyConflict(LedgerError):
 REFUSALS: Mapping[str, type[LedgerError]] = {
     error.code: error
     for error in (
-        InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, OfAnotherMember, HoldExists,
-        HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
+        InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, AwardNotWaiting, OfAnotherMember,
+        HoldExists, HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
         CurrencyMismatch, KeyConflict,
     )
 }  # fmt: skip

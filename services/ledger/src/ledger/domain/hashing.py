@@ -28,7 +28,20 @@ from struct import Struct
 from typing import Any, Final
 
 from ledger.domain.outcomes import Entry
-from ledger.domain.postings import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend, TopUp
+from ledger.domain.postings import (
+    Activate,
+    Award,
+    Capture,
+    Credit,
+    Debit,
+    GiveBack,
+    Hold,
+    Posting,
+    Release,
+    Revoke,
+    Spend,
+    TopUp,
+)
 
 _ENTRY_TAG: Final = b"accrual/entry/1\n"
 _REFUSAL_TAG: Final = b"accrual/refusal/1\n"
@@ -151,6 +164,7 @@ _CONTENT: Final[Mapping[type[Posting], Callable[[Any], tuple[str, ...]]]] = {
     TopUp: lambda it: (str(it.amount), it.currency, str(micros(it.expires_at))),
     Debit: lambda it: (str(it.amount),),
     Revoke: lambda it: (it.award_id.source, it.award, str(it.total)),
+    Activate: lambda it: (it.award_id.source, it.award, str(micros(it.expires_at))),
     Hold: lambda it: (it.hold, str(it.amount), str(it.at_most), str(micros(it.expires_at))),
     Capture: lambda it: (it.hold, "" if it.amount is None else str(it.amount)),
     Release: lambda it: (it.hold,),

@@ -9,6 +9,7 @@ from ledger.domain.due import falls_due
 from ledger.domain.errors import (
     AlreadySpent,
     AmountOutOfRange,
+    AwardNotWaiting,
     CaptureExceedsHold,
     CurrencyMismatch,
     DatesOutOfOrder,
@@ -26,6 +27,7 @@ from ledger.domain.lots import draw, expire, live_lots
 from ledger.domain.outcomes import LotChange
 from ledger.domain.postings import (
     MAX_AMOUNT,
+    Activate,
     Award,
     Capture,
     Credit,
@@ -40,6 +42,7 @@ from ledger.domain.postings import (
 )
 from ledger.domain.shortfalls import NOTHING_MISSING, record_missing, repay, shortfall_row
 from ledger.domain.take_back import take_back
+from ledger.domain.waiting import cancel_pending, happened
 
 Facts = Mapping[str, int]
 """What the asker wants to know; None in its place where there was nothing to move."""
@@ -66,14 +69,14 @@ def _credit(journal: Journal, account: Account, posting: Credit) -> Facts | None
 def _open_lot(
     journal: Journal, account: Account, posting: Award | TopUp | Credit, *, against: str, earned: int
 ) -> Facts:
-    """Points come in: pending until their instant, or available at once, after debt."""
+    """Points come in: pending until their instant or event, or available at once, after debt."""
     at = journal.moment(account)
     starts_at = posting.activates_at or at
     amount, expires_at = posting.amount, posting.expires_at
     _check_amount(amount)
     if expires_at is not None and posting.activates_at is not None and expires_at <= starts_at:
         raise DatesOutOfOrder(starts_at.isoformat(), expires_at.isoformat())
-    pending = starts_at > at
+    pending = starts_at > at or posting.activates_on is not None
     gone = expires_at is not None and expires_at <= at
     # No available beside debt: what comes in repays it first, unless it is past already.
     repaid = 0 if pending or gone else min(-account.debt, amount)
@@ -86,6 +89,7 @@ def _open_lot(
         expires_at=expires_at,
         priority=posting.priority,
         pending=pending,
+        activates_on=posting.activates_on,
         ended=gone,
         source=posting.source,
         key=posting.key,
@@ -110,7 +114,8 @@ def _open_lot(
         lots=changes,
         earned=earned,
     )
-    falls_due(account, starts_at if pending else None if gone else expires_at)
+    if posting.activates_on is None:
+        falls_due(account, starts_at if pending else None if gone else expires_at)
     if gone:
         expire(journal, lot, amount, at=at)
     return NOTHING_TO_ADD
@@ -136,24 +141,44 @@ def _debit(journal: Journal, account: Account, posting: Debit) -> Facts | None:
 
 def _revoke(journal: Journal, account: Account, posting: Revoke) -> Facts | None:
     """Take back what the total adds to what was asked of that award before; of a refused award there is nothing."""
-    award = journal.state.awards.get(posting.award_id)
+    award = _award_named(journal, account, posting)
     if award is None:
-        known = journal.state.outcomes[posting.award_id]
-        if known.account != account.key:
-            raise OfAnotherMember(posting.award)
         return None
-    if award.account is not account:
-        raise OfAnotherMember(posting.award)
     if not 0 <= posting.total <= award.amount:
         raise TotalExceedsAward(posting.total, award.amount)
     amount = posting.total - award.taken_back
     if amount <= 0:
         return None
+    origin = _origin(posting)._replace(order=award.order)
+    if award.kind == Credit.kind:
+        cancelled = cancel_pending(journal, award, origin, amount=amount, at=journal.moment(account))
+        return {"taken": cancelled, "held": 0, "missing": 0} if cancelled else None
     award.taken_back = posting.total
     journal.note_lot(award)
-    origin = _origin(posting)._replace(order=award.order)
     done = take_back(journal, account, origin, own=award.number, amount=amount, at=journal.moment(account))
     return done._asdict()
+
+
+def _award_named(journal: Journal, account: Account, posting: Revoke | Activate) -> Lot | None:
+    """The lot of the award that a posting names, which is known; None where it was refused."""
+    award = journal.state.awards.get(posting.award_id)
+    of = journal.state.outcomes[posting.award_id].account if award is None else award.account.key
+    if of != account.key:
+        raise OfAnotherMember(posting.award)
+    return award
+
+
+def _activate(journal: Journal, account: Account, posting: Activate) -> Facts | None:
+    """The event that a lot waits for has happened: that gives it its dates, once."""
+    award = _award_named(journal, account, posting)
+    if award is None:
+        return None
+    if award.activates_on is None:
+        raise AwardNotWaiting(posting.award)
+    if not award.pending or not award.remaining:
+        return None
+    origin = _origin(posting)._replace(order=award.order)
+    return {"activated": happened(journal, award, origin, expires_at=posting.expires_at, at=journal.moment(account))}
 
 
 def _hold(journal: Journal, account: Account, posting: Hold) -> Facts | None:
@@ -300,6 +325,7 @@ ACTS: Final[Mapping[type[Posting], Callable[[Journal, Account, Any], Facts | Non
     Credit: _credit,
     Debit: _debit,
     Revoke: _revoke,
+    Activate: _activate,
     Hold: _hold,
     Capture: _capture,
     Release: _release,

@@ -113,7 +113,7 @@ class Outcome:
     """What else the asker wants to know: of a hold its `amount`; of its end `captured`, `released`, `expiring`; of a
     take-back `taken`, `held` (waits for a hold's end), `missing` (written off or owed); of a spend `missing`,
     `difference`, `hold_over` (1: it had no hold, or one that had ended); of a return `returned`, `expired`,
-    `cancelled`."""
+    `cancelled`; of an activation `activated`."""
     repeated: bool = False
     """Asked before."""
 

@@ -86,6 +86,9 @@ class Award(Posting):
     """First instant at which the points are gone; None for never."""
     priority: int = 0
     """Lower is consumed earlier."""
+    activates_on: str | None = None
+    """The event that it waits for, pending; then it has no dates before an `Activate` gives them. Not part of the
+    content by itself: the cause says it too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class TopUp(Posting):
     expires_at: datetime | None = None
     activates_at: ClassVar[datetime | None] = None
     priority: ClassVar[int] = 0
+    activates_on: ClassVar[str | None] = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +116,7 @@ class Credit(Posting):
     activates_at: datetime | None = None
     expires_at: datetime | None = None
     priority: int = 0
+    activates_on: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +130,7 @@ class Debit(Posting):
 
 @dataclass(slots=True, kw_only=True)
 class Revoke(Posting):
-    """Take an award or a top-up back, so far in all. Parks until it is known."""
+    """Take an award or a top-up back, so far in all; of a credit what is still pending. Parks until it is known."""
 
     kind: ClassVar[str] = "revoke"
 
@@ -133,6 +138,23 @@ class Revoke(Posting):
     """The award's key, of the same source unless `award_source` says otherwise."""
     total: int
     """Cumulative, so that repeats and reordering change nothing."""
+    award_source: str | None = None
+
+    @property
+    def award_id(self) -> PostingId:
+        return PostingId(self.shop, self.award_source or self.source, self.award)
+
+
+@dataclass(slots=True, kw_only=True)
+class Activate(Posting):
+    """What an award or credit waits for has happened: it is usable from now on. Parks until it is known."""
+
+    kind: ClassVar[str] = "activate"
+
+    award: str
+    """Its key, of the same source unless `award_source` says otherwise."""
+    expires_at: datetime | None = None
+    """First instant at which the points are gone; None for never."""
     award_source: str | None = None
 
     @property

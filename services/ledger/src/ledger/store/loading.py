@@ -14,6 +14,7 @@ from chassis.ids import new_uuid
 from ledger.domain import (
     Account,
     AccountKey,
+    Activate,
     Award,
     Capture,
     Credit,
@@ -36,7 +37,7 @@ from ledger.domain import (
 from ledger.store import log, rows
 
 KINDS: Final[Mapping[str, type[Posting]]] = {
-    kind.kind: kind for kind in (Award, TopUp, Credit, Debit, Revoke, Hold, Capture, Release, Spend, GiveBack)
+    kind.kind: kind for kind in (Award, TopUp, Credit, Debit, Revoke, Activate, Hold, Capture, Release, Spend, GiveBack)
 }
 """Postings by kind: how a parked one becomes a posting again."""
 
@@ -167,7 +168,7 @@ class _Named:
             self.debiting.add(posting.account_key)
             if posting.order is not None:
                 self.orders.add((_id(state, posting), posting.order))
-            if isinstance(posting, Revoke):
+            if isinstance(posting, Revoke | Activate):
                 self.awards.add(posting.award_id)
             elif isinstance(posting, Hold | Capture | Release):
                 self.holds.add(posting.hold_id)
@@ -237,9 +238,9 @@ def _add(loaded: Loaded, row: Any) -> None:
 
 
 def _about_outcomes(postings: Sequence[Posting]) -> list[Question]:
-    """What became of these keys, and of the awards that are to be taken back."""
+    """What became of these keys, and of the awards that are to be taken back or activated."""
     ids = {posting.id for posting in postings}
-    ids.update(posting.award_id for posting in postings if isinstance(posting, Revoke))
+    ids.update(posting.award_id for posting in postings if isinstance(posting, Revoke | Activate))
     groups: dict[tuple[str, str], list[str]] = {}
     for shop, source, key in ids:
         groups.setdefault((shop, source), []).append(key)
@@ -278,12 +279,12 @@ async def parked_of(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> 
 def _parked(row: Any) -> Parked:
     text, content_hash, since = row
     posting = posting_of(json.loads(text))
-    waits_for = posting.award_id if isinstance(posting, Revoke) else _spend_of(posting)
+    waits_for = posting.award_id if isinstance(posting, Revoke | Activate) else _spend_of(posting)
     return Parked(posting=posting, content_hash=content_hash, waits_for=waits_for, since=since)
 
 
 def _spend_of(posting: Posting) -> SpendId:
-    assert isinstance(posting, GiveBack), "only take-backs and returns wait for a cause"
+    assert isinstance(posting, GiveBack), "only take-backs, activations and returns wait for a cause"
     return posting.spend_id
 
 
@@ -291,11 +292,16 @@ def posting_of(stored: dict[str, Any]) -> Posting:
     """A parked posting again."""
     commitment = stored.pop("memo_commitment", None)
     kind = KINDS[stored.pop("kind")]
+    for name in _INSTANTS & stored.keys():
+        stored[name] = stored[name] and datetime.fromisoformat(stored[name])
     return kind(**stored, memo_commitment=None if commitment is None else bytes.fromhex(commitment))
 
 
+_INSTANTS: Final = frozenset({"activates_at", "expires_at"})
+
+
 def posting_text(posting: Posting) -> str:
-    """A posting that parks, as stored. Kinds with instants never park."""
+    """A posting that parks, as stored."""
     values = {part.name: getattr(posting, part.name) for part in fields(posting)}
     if posting.memo_commitment is not None:
         values["memo_commitment"] = posting.memo_commitment.hex()
@@ -367,7 +373,7 @@ _OPEN_SHORTFALLS: Final = (
 
 
 async def _named_awards(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:
-    """The lots of awards that are to be taken back, whatever remains of them."""
+    """The lots of awards that are to be taken back or activated, whatever remains of them."""
     if not named.awards:
         return
     found = await driver.fetch(

@@ -96,7 +96,8 @@ _STANDINGS: Final = (
     " CASE WHEN a.next_due_at IS NOT NULL THEN ARRAY(SELECT d FROM ("
     "SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
     " FROM lot AS l WHERE l.account_id = a.id AND l.open"
-    " AND NOT l.ended AND (l.pending OR l.expires_at IS NOT NULL) GROUP BY 1, 2 ORDER BY 2) AS d) END"
+    " AND NOT l.ended AND CASE WHEN l.pending THEN l.activates_on IS NULL ELSE l.expires_at IS NOT NULL END"
+    " GROUP BY 1, 2 ORDER BY 2) AS d) END"
     " FROM unnest($1::text[], $2::text[]) AS k (shop, member) JOIN account AS a USING (shop, member)"
 )
 """Accounts, the time, and what becomes usable or is gone at which instant; one statement for any number of members."""
@@ -152,7 +153,8 @@ async def _settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now:
         activating: dict[datetime, int] = defaultdict(int)
         for lot in account.lots.values():
             if lot.pending:
-                activating[lot.activates_at] += lot.remaining
+                if lot.activates_on is None:
+                    activating[lot.activates_at] += lot.remaining
             elif lot.expires_at is not None and not lot.ended:
                 expiring[lot.expires_at] += lot.remaining
         standing.next_expiries = _first_dates(expiring)

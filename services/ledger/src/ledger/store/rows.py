@@ -101,7 +101,7 @@ def account_of(row: Any) -> Account:
 LOT_COLUMNS: Final = (
     "l.account_id, l.number, l.amount, l.remaining, l.activates_at, l.expires_at, l.priority, l.pending, l.ended,"
     " l.source,"
-    ' l.key, l."order", l.kind, l.taken_back'
+    ' l.key, l."order", l.kind, l.taken_back, l.activates_on'
 )
 
 
@@ -122,6 +122,7 @@ def lot_of(row: Any, account: Account) -> Lot:
         order=row[11],
         kind=row[12],
         taken_back=row[13],
+        activates_on=row[14],
     )
 
 

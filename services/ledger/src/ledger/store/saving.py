@@ -10,7 +10,7 @@ import asyncpg
 from chassis.ids import new_uuid
 from chassis.lanes import lane_of
 from ledger import tables
-from ledger.domain import Account, AccountKey, Decision, Entry, LotChange, Outcome, Parked, PostingId, Refusal
+from ledger.domain import Account, AccountKey, Decision, Entry, Lot, LotChange, Outcome, Parked, PostingId, Refusal
 from ledger.store import rows
 from ledger.store.loading import Loaded, posting_text
 from ledger.store.writes import Writes
@@ -51,6 +51,9 @@ _INSERT_POSTING: Final = rows.insert_from_arrays(tables.posting)
 _UPDATE_POSTING: Final = rows.update_from_arrays(tables.posting, ("shop", "source", "key"), _POSTING_CHANGES)
 _INSERT_LOT: Final = rows.insert_from_arrays(tables.lot)
 _UPDATE_LOT: Final = rows.update_from_arrays(tables.lot, ("account_id", "number"), _LOT_CHANGES)
+_DATE_LOT: Final = rows.update_from_arrays(
+    tables.lot, ("account_id", "number"), (*_LOT_CHANGES, "activates_at", "expires_at")
+)
 _INSERT_HOLD: Final = rows.insert_from_arrays(tables.hold)
 _UPDATE_HOLD: Final = rows.update_from_arrays(tables.hold, ("account_id", "hold"), _HOLD_CHANGES)
 _INSERT_SPEND: Final = rows.insert_from_arrays(tables.spend)
@@ -319,20 +322,20 @@ def _lots(writes: Writes, decision: Decision) -> None:
                 lot.order,
                 lot.kind,
                 lot.taken_back,
+                lot.activates_on,
             )
             for lot in decision.lots
             if lot.fresh
         ],
         into=tables.lot,
     )
-    writes.add(
-        _UPDATE_LOT,
-        [
-            (lot.account.id, lot.number, lot.remaining, lot.pending, lot.ended, lot.taken_back)
-            for lot in decision.lots
-            if not lot.fresh
-        ],
-    )
+    known = [lot for lot in decision.lots if not lot.fresh]
+    writes.add(_UPDATE_LOT, [_lot_changes(lot) for lot in known if not lot.dated])
+    writes.add(_DATE_LOT, [(*_lot_changes(lot), lot.activates_at, lot.expires_at) for lot in known if lot.dated])
+
+
+def _lot_changes(lot: Lot) -> tuple[Any, ...]:
+    return (lot.account.id, lot.number, lot.remaining, lot.pending, lot.ended, lot.taken_back)
 
 
 def _holds(writes: Writes, decision: Decision) -> None:

@@ -1,10 +1,11 @@
 """What an entry has to tell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from notifications.domain.entries import Entry
+from notifications.domain.entries import Entry, LotChange
 
 
 class Scenario(StrEnum):
@@ -115,7 +116,14 @@ def occurrence(entry: Entry, scenario: Scenario) -> Occurrence:
             reason=entry.cause.reason,
             rule=entry.cause.rule,
             shortfall=entry.shortfall,
-            activates_at=min((lot.activates_at for lot in opened), default=None) if entry.changes.pending > 0 else None,
+            activates_at=_activates_at(entry, opened),
             expires_at=min((lot.expires_at for lot in opened if lot.expires_at is not None), default=None),
         ),
     )
+
+
+def _activates_at(entry: Entry, opened: Sequence[LotChange]) -> datetime | None:
+    """Of pending points; None for those that wait for an event, of which nobody knows when it will be."""
+    if entry.changes.pending <= 0 or entry.cause.activates_on is not None:
+        return None
+    return min((lot.activates_at for lot in opened), default=None)
