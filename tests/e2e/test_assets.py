@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Shop = Any
+Opener = Any
 
 
 def posting(key: str, asset: str, **effect: Any) -> dict[str, Any]:
@@ -71,4 +72,31 @@ async def test_an_award_waits_for_its_event_which_says_when_it_ends(shop: Shop) 
     (points,) = (await shop.get("members/anna/balances"))["balances"]
     assert [datetime.fromisoformat(due["at"]) for due in points["next_expiries"]] == [ends]
     assert [line["kind"] for line in await shop.statement()] == ["activate", "award"]
+    await shop.sums_are_right()
+
+
+async def test_above_the_shops_threshold_a_second_person_approves(opener: Opener) -> None:
+    shop = await opener(programme={"approval_above": {"points": 100}})
+    cause = {"operator": "ana", "reason": "goodwill"}
+
+    def asked(amount: int) -> dict[str, Any]:
+        body = posting(f"c-{amount}", "points", kind="credit", amount=amount)
+        body["postings"][0]["cause"] = cause
+        return body
+
+    assert (await shop.post("postings", asked(100)))["outcomes"][0]["outcome"] == "posted"
+    outcome = (await shop.post("postings", asked(500), status=202))["outcomes"][0]
+    assert outcome["outcome"] == "pending_approval"
+    proposal = f"ledger/proposals/{outcome['proposal']}"
+    assert (await shop.post(f"{proposal}/approve", status=403))["code"] == "own_proposal"
+    await shop.until_balance(available=100)
+    approver = shop.system.tokens.headers("ledger:approve", shop.id, sub="ben")
+    answer = await shop.client.post(
+        shop.path(f"{proposal}/approve"), json={}, headers={**approver, "idempotency-key": "once"}
+    )
+    assert (answer.status_code, answer.json()["state"], answer.json()["outcome"]) == (200, "approved", "posted")
+    await shop.until_balance(available=600)
+    newest, _ = await shop.statement()
+    assert (newest["cause"]["operator"], newest["cause"]["approver"]) == ("ana", "ben")
+    assert [one["state"] for one in (await shop.get("ledger/proposals"))["proposals"]] == ["approved"]
     await shop.sums_are_right()

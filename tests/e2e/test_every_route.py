@@ -34,6 +34,8 @@ KEYED: Final = {
     "post holds",
     "post holds/{hold}/capture",
     "post holds/{hold}/release",
+    "post ledger/proposals/{proposal}/approve",
+    "post ledger/proposals/{proposal}/reject",
     "post notifications/deliveries/replay-dead",
     "post notifications/deliveries/{delivery}/replay",
     "post notifications/templates/{scenario}/{language}/test-send",
@@ -62,7 +64,7 @@ class Route:
     def url(self, shop: str) -> str:
         """With something plausible for each name in the path."""
         path = self.path.replace("{shop}", shop).replace("{version}", "1")
-        for name in ("letter", "delivery", "message"):
+        for name in ("letter", "delivery", "message", "proposal"):
             path = path.replace(f"{{{name}}}", str(uuid.UUID(int=1)))
         path = path.replace("{scenario}", "points_earned").replace("{language}", "en")
         while "{" in path:

@@ -68,7 +68,7 @@ async def make(system: System, name: str) -> Books:
     books = _books(system, name)
     database = Database(books.settings, events_from_log=True)
     try:
-        programme = usecases.LearnProgramme(shop=SHOP, revision=1, shortfall="forgive", zone="UTC")
+        programme = usecases.LearnProgramme(shop=SHOP, revision=1, shortfall="forgive", zone="UTC", currency="EUR")
         await database.execute(usecases.learn_programmes, [programme])
     finally:
         await database.close()

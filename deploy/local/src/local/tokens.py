@@ -17,7 +17,7 @@ from joserfc.jwk import OKPKey
 ISSUER: Final = "accrual-local"
 AUDIENCE: Final = "accrual"
 ALL_SCOPES: Final = (
-    "ledger:read ledger:write holds:write rules:read rules:write checkouts:read checkouts:write "
+    "ledger:read ledger:write ledger:approve holds:write rules:read rules:write checkouts:read checkouts:write "
     "messages:read messages:write operations"
 )
 

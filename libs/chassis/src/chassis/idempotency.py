@@ -1,7 +1,7 @@
 """Idempotency keys of HTTP writes: the same key and content, the same answer; kept for ever.
 
-The answer is stored in the transaction that made it. A refusal changes nothing and leaves its key unused. The ledger
-does not use this: its postings have keys of their own, and there refusals are outcomes too.
+The answer is stored in the transaction that made it. A refusal changes nothing and leaves its key unused. The ledger's
+postings do not use this: they have keys of their own, and there refusals are outcomes too.
 """
 
 import contextlib
@@ -41,6 +41,7 @@ async def idempotent(
     *,
     respond: Callable[[Any], BaseModel],
     status: int = 200,
+    lane_key: Callable[[Any], str] | None = None,
 ) -> Response:
     """Run a use case for one command under the request's key; answer as the first time when the key is known."""
     database: Database = request.app.state.database
@@ -69,7 +70,7 @@ async def idempotent(
         )  # fmt: skip
         return Outcome(answers=[body.encode()], events=outcome.events, traces=outcome.traces)
 
-    (body,) = await database.execute(once, [command])
+    (body,) = await database.execute(once, [command], lane_key=lane_key)
     return Response(body, status, media_type="application/json")
 
 

@@ -39,6 +39,10 @@ class Cause(Model):
     activates_on: OpaqueId | None = Field(
         default=None, description="The event that the points wait for. The ledger's own: it is not asked for here."
     )
+    proposer: OpaqueId | None = Field(
+        default=None, description="Who asked for what a second person approved, by the token. The ledger's own."
+    )
+    approver: OpaqueId | None = Field(default=None, description="That second person, by the token. The ledger's own.")
 
 
 AWAITED = Field(

@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from contracts.event import Currency, Event, Text
+from contracts.event import Currency, Event, Model, Points, Text
 from contracts.topic import Topic
 
 
@@ -20,6 +20,15 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$")]
 """A BCP 47 language tag."""
+
+
+class ApprovalAbove(Model):
+    """Amounts above which an operator's credit or debit needs a second person, by asset; absent: none does."""
+
+    points: Points | None = None
+    stored_value: Points | None = Field(default=None, description="Minor units of the currency.")
+    growth: Points | None = None
+    passes: Points | None = None
 
 
 class ProgrammeChanged(Event):
@@ -39,6 +48,7 @@ class ProgrammeChanged(Event):
     hold_minutes: int = Field(
         default=30, ge=1, le=10_080, description="Minutes that a checkout keeps points before they are free again."
     )
+    approval_above: ApprovalAbove = ApprovalAbove()
 
     @classmethod
     def example(cls) -> Self:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
@@ -13,6 +13,7 @@ from contracts.postings import Cause
 from ledger import domain
 from ledger.domain.hashing import memo_commitment
 from ledger.domain.postings import NO_CAUSE
+from ledger.schemas import OWN_FIELDS
 from ledger.store.saving import Memo
 from ledger.usecases import Asked
 
@@ -35,8 +36,9 @@ def asked_of(
     cause: Cause | None = None,
     asset: str = "points",
     trace: str | None = None,
+    approval_within: timedelta | None = None,
 ) -> Asked:
-    """The posting that an effect asks for."""
+    """The posting that an effect asks for. `approval_within`: a person asks, see `Credit`."""
     memo: str | None = getattr(effect, "memo", None)
     salted = None if memo is None else Memo(secrets.token_bytes(SALT_BYTES), memo)
     posting: domain.Posting = _KINDS[effect.kind](
@@ -52,6 +54,8 @@ def asked_of(
             "memo_commitment": None if salted is None else memo_commitment(salted.salt, salted.text),
         },
     )
+    if approval_within is not None and isinstance(posting, domain.Credit | domain.Debit):
+        posting.approval_within = approval_within
     return Asked(posting, memo=salted, trace=trace)
 
 
@@ -62,23 +66,18 @@ def cause_text(cause: Cause | None, *, activates_on: str | None = None) -> str:
     """
     if cause is None and activates_on is None:
         return NO_CAUSE
-    return _text((*_cause_values(cause or Cause()), activates_on))
+    return _text(_cause_values(cause or Cause()), activates_on)
 
-
-OWN_FIELDS: Final = ("activates_on",)
-"""Of a cause: what the ledger itself writes."""
 
 _ASKED_FIELDS: Final = tuple(name for name in Cause.model_fields if name not in OWN_FIELDS)
-_CAUSE_FIELDS: Final = (*_ASKED_FIELDS, *OWN_FIELDS)
 _cause_values: Final = attrgetter(*_ASKED_FIELDS)
 
 
 @lru_cache(maxsize=4096)
-def _text(values: tuple[Any, ...]) -> str:
+def _text(values: tuple[Any, ...], activates_on: str | None) -> str:
     """Few rules and versions cause thousands of postings."""
-    present = {
-        name: value for name, value in zip(_CAUSE_FIELDS, values, strict=True) if value is not None and value != ()
-    }
+    told = {**dict(zip(_ASKED_FIELDS, values, strict=True)), "activates_on": activates_on}
+    present = {name: value for name, value in told.items() if value is not None and value != ()}
     return msgspec.json.encode(dict(sorted(present.items()))).decode()
 
 

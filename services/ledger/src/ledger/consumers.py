@@ -9,7 +9,7 @@ from contracts.postings import PostingRequested
 from contracts.programmes import ProgrammeChanged
 from ledger import usecases
 from ledger.asking import InstantOutOfRange, asked_of
-from ledger.domain import Result
+from ledger.domain import ASSETS, Result
 from ledger.store import reading
 from ledger.usecases import Asked, LearnProgramme
 
@@ -55,6 +55,9 @@ def _programme(event: ProgrammeChanged, received: Received) -> LearnProgramme:  
         shortfall=event.shortfall,
         zone=event.zone,
         currency=event.currency,
+        approval_above={
+            asset: above for asset in ASSETS if (above := getattr(event.approval_above, asset, None)) is not None
+        },
     )
 
 

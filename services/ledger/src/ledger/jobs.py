@@ -10,18 +10,19 @@ import structlog
 
 from chassis import Database, Job
 from chassis.lanes import lane_of
-from ledger import metrics, usecases
+from ledger import approving, metrics, usecases
 from ledger.seal_check import SealChecker
 from ledger.sealing import Sealer
+from ledger.approving import ExpireProposal
 from ledger.domain import POINTS
 from ledger.settings import LedgerSettings
-from ledger.store import checking, upkeep
+from ledger.store import checking, proposals, upkeep
 
 FOLDED_ROWS: Final = 20_000
 """Appended sums put together in one statement."""
 
 REPORTED: Final = 100
-"""Parked postings looked at again in one round."""
+"""Parked postings looked at again in one round, and proposals closed."""
 
 
 def jobs(settings: LedgerSettings) -> list[Job]:
@@ -36,6 +37,7 @@ def jobs(settings: LedgerSettings) -> list[Job]:
             settings.parked_every_seconds,
             lambda database, _: look_at_parked(database, settings.parked_alarm_seconds),
         ),
+        Job("proposals", settings.proposals_every_seconds, expire_proposals),
         Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
         Job("seal", settings.seal_every_seconds, Sealer(settings).run),
         Job("check-seals", settings.check_every_seconds, SealChecker(settings.seal_check_rows).run),
@@ -88,6 +90,18 @@ async def look_at_parked(database: Database, alarm_seconds: float) -> None:
             log.warning(
                 "posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"]
             )
+
+
+async def expire_proposals(database: Database, stop: asyncio.Event) -> None:
+    """Close what nobody has decided on in time, each in a transaction of its own; none can be approved by then."""
+    while not stop.is_set():
+        async with database.begin() as tx:
+            due = await proposals.overdue(tx.driver, REPORTED)
+        for shop, proposal, member in due:
+            command = ExpireProposal(shop, member, proposal)
+            await database.execute(approving.expire_proposals, [command], lane_key=approving.lane_key)
+        if len(due) < REPORTED:
+            return
 
 
 class Checker:

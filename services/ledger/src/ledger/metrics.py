@@ -29,6 +29,9 @@ OVERDUE: Final = Gauge(
     "accrual_ledger_overdue_accounts", "Accounts found with something due in the last run of the job."
 )
 POSTINGS: Final = Counter("accrual_ledger_postings_total", "Postings by kind and result.", ["kind", "result"])
+PROPOSALS: Final = Counter(
+    "accrual_ledger_proposals_total", "Proposals that were approved, rejected or have expired.", ["state"]
+)
 SHORT_SPENDS: Final = Counter(
     "accrual_ledger_short_spends_total", "Paid orders whose points were not all there any more: written off or owed."
 )

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
 from contracts.postings import Activate, Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
 
+OWN_FIELDS = ("activates_on", "approver", "proposer")
+"""Of a cause: what the ledger itself writes, and nobody asks for."""
+
 MAX_POSTINGS = 1_000
 """Postings in one call: one transaction's worth, well under a second."""
 
@@ -55,8 +58,9 @@ class AskedPosting(Asked):
 
     @model_validator(mode="after")
     def _the_ledgers_own_is_not_asked_for(self) -> "AskedPosting":
-        if self.cause.activates_on is not None:
-            raise ValueError("`cause.activates_on` is the ledger's own; say it in the effect")
+        given = [name for name in OWN_FIELDS if getattr(self.cause, name) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)} of a cause is the ledger's own to write")
         return self
 
 
@@ -129,12 +133,13 @@ class SettledPosting(Answered):
     """What became of one posting."""
 
     key: str
-    outcome: Literal["posted", "unchanged", "parked", "refused", "conflict"] = Field(
-        description="unchanged: there was nothing (more) to move. parked: waits for its cause. conflict: the key was"
-        " used for other content before."
+    outcome: Literal["posted", "unchanged", "parked", "pending_approval", "refused", "conflict"] = Field(
+        description="unchanged: there was nothing (more) to move. parked: waits for its cause. pending_approval: it is"
+        " a proposal that waits for a second person. conflict: the key was used for other content before."
     )
     repeated: bool = Field(description="Asked before; this is the first answer again.")
     entries: list[Posted]
+    proposal: str | None = Field(description="The proposal that it is while it waits for a second person.")
     refusal: dict[str, Any] | None = Field(description="The problem of a refused posting, as RFC 9457 has it.")
 
 
@@ -142,6 +147,48 @@ class SettledPostings(Answered):
     """One outcome per posting, in the order asked."""
 
     outcomes: list[SettledPosting]
+
+
+# -- proposals
+
+
+class AskedDecision(Asked):
+    """Why it is approved or rejected."""
+
+    reason: OpaqueId | None = Field(default=None, description="A code, such as `too_much`; told with the proposal.")
+
+
+class Proposal(Answered):
+    """A manual credit or debit above the shop's threshold, and what became of it."""
+
+    proposal: str
+    state: Literal["open", "approved", "rejected", "expired"]
+    key: str = Field(description="The posting's.")
+    member: str
+    asset: str
+    order: str | None
+    kind: Literal["credit", "debit"]
+    amount: int
+    activates_at: datetime | None
+    expires_at: datetime | None = Field(description="Of a credit's points.")
+    cause: dict[str, Any]
+    memo: str | None
+    proposed_by: str = Field(description="The subject of the token that asked.")
+    proposed_at: datetime
+    open_until: datetime = Field(description="First instant at which nobody can approve it any more.")
+    decided_at: datetime | None
+    decided_by: str | None = Field(description="The subject of the other token; null while open, and when it expired.")
+    reason: str | None
+    outcome: Literal["pending_approval", "posted", "unchanged", "refused"] = Field(description="The posting's, now.")
+    seq: int | None = Field(description="The entry in the member's statement; null where nothing was posted.")
+    refusal: dict[str, Any] | None = Field(description="The problem of a refused posting, as RFC 9457 has it.")
+
+
+class Proposals(Answered):
+    """A page of them, newest first."""
+
+    proposals: list[Proposal]
+    next: int | None = Field(description="Give as `after` for the next page; null on the last.")
 
 
 # -- holds

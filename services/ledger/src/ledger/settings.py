@@ -32,6 +32,12 @@ class LedgerSettings(ServiceSettings):
     replay_batch_size: int = Field(
         default=500, ge=1, description="Accounts whose balances are rebuilt from entries in each round of that check."
     )
+    proposals_every_seconds: float = Field(
+        default=60, gt=0, description="How often proposals that nobody has decided on in time are closed."
+    )
+    proposal_days: float = Field(
+        default=30, gt=0, le=3_650, description="For how long a second person can approve what was proposed."
+    )
     parked_every_seconds: float = Field(
         default=30,
         gt=0,

@@ -131,6 +131,25 @@ parked = Table(
     comment="Postings that wait for their award or spend, in order of arrival.",
 )
 
+proposal = Table(
+    "proposal",
+    metadata,
+    _column("place", _NUMBER, key=True),
+    _column("id", _ID),
+    _column("account_id", _ID),
+    _column("shop", _TEXT),
+    _column("source", _TEXT),
+    _column("key", _TEXT),
+    _column("posting", _JSON),
+    _column("proposed_at", _INSTANT),
+    _column("expires_at", _INSTANT),
+    _column("state", _TEXT),
+    _column("decided_at", _INSTANT, null=True),
+    _column("decided_by", _TEXT, null=True),
+    _column("reason", _TEXT, null=True),
+    comment="Postings that wait for a second person, and what became of those that did.",
+)
+
 lot = Table(
     "lot",
     metadata,
@@ -242,6 +261,7 @@ programme = Table(
     _column("shortfall", _TEXT),
     _column("zone", _TEXT),
     _column("currency", _TEXT, null=True),
+    _column("approval_above", _JSON),
     comment="What the ledger needs to know of each shop's programme.",
 )
 

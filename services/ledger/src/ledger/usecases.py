@@ -1,8 +1,8 @@
 """What the ledger does: settle postings, apply what is due, learn programmes; the same for HTTP, Kafka and jobs."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -26,6 +26,7 @@ from ledger.domain import (
 )
 from ledger.store import memos, programmes, reading
 from ledger.store.loading import load, load_whole, parked_of
+from ledger.store.rows import json_text
 from ledger.store.saving import Memo, save
 
 
@@ -151,6 +152,8 @@ class LearnProgramme:
     shortfall: str
     zone: str
     currency: str
+    approval_above: Mapping[str, int] = field(default_factory=dict)
+    """By asset."""
 
 
 async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgramme]) -> Result:
@@ -161,7 +164,10 @@ async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgr
             newest[told.shop] = told
     kept = await programmes.save(
         tx.driver,
-        [(told.shop, told.revision, told.shortfall, told.zone, told.currency) for _, told in sorted(newest.items())],
+        [
+            (told.shop, told.revision, told.shortfall, told.zone, told.currency, json_text(told.approval_above))
+            for _, told in sorted(newest.items())
+        ],
     )
     for shop, currency in kept.items():
         if currency != newest[shop].currency:

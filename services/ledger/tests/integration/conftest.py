@@ -39,11 +39,22 @@ class Ledger:
         return f"test/{self._keys}"
 
     async def learn(
-        self, shop: str = SHOP, *, shortfall: str = "forgive", revision: int = 1, currency: str = "EUR"
+        self,
+        shop: str = SHOP,
+        *,
+        shortfall: str = "forgive",
+        revision: int = 1,
+        currency: str = "EUR",
+        approval_above: dict[str, int] | None = None,
     ) -> None:
         """Make a shop known."""
         told = LearnProgramme(
-            shop=shop, revision=revision, shortfall=shortfall, zone="Europe/Madrid", currency=currency
+            shop=shop,
+            revision=revision,
+            shortfall=shortfall,
+            zone="Europe/Madrid",
+            currency=currency,
+            approval_above=approval_above or {},
         )
         await self.runtime.database.execute(usecases.learn_programmes, [told])
 
@@ -126,7 +137,7 @@ class Ledger:
         columns = await connection.fetch(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
             " AND data_type = 'timestamp with time zone' AND table_name IN ('account', 'lot', 'hold', 'shortfall',"
-            " 'parked')"
+            " 'parked', 'proposal')"
         )
         try:
             for table, column in columns:

@@ -463,6 +463,10 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
             f"{base}/ledger/check": {"get"},
             f"{base}/ledger/export": {"get"},
             f"{base}/postings/memo": {"delete"},
+            f"{base}/ledger/proposals": {"get"},
+            f"{base}/ledger/proposals/{{proposal}}": {"get"},
+            f"{base}/ledger/proposals/{{proposal}}/approve": {"post"},
+            f"{base}/ledger/proposals/{{proposal}}/reject": {"post"},
         }.items()
     )
     place = document["paths"][f"{base}/holds"]["post"]
@@ -474,7 +478,14 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
         if {"Idempotency-Key"}
         & {parameter["name"] for parameter in operation.get("parameters", []) if parameter["required"]}
     }
-    assert keyed == {f"{base}/holds", f"{base}/holds/{{hold}}/capture", f"{base}/holds/{{hold}}/release"}
+    proposals = f"{base}/ledger/proposals/{{proposal}}"
+    assert keyed == {
+        f"{base}/holds",
+        f"{base}/holds/{{hold}}/capture",
+        f"{base}/holds/{{hold}}/release",
+        f"{proposals}/approve",
+        f"{proposals}/reject",
+    }
 
 
 # -- what the database itself refuses

@@ -32,6 +32,7 @@ from ledger.domain import (
     Policy,
     Posting,
     PostingId,
+    Proposal,
     Refusal,
     Release,
     Result,
@@ -68,6 +69,7 @@ class Shelf:
         self.shortfalls: dict[tuple[AccountKey, str, str], Shortfall] = {}
         self.outcomes: dict[PostingId, Outcome] = {}
         self.parked: list[Parked] = []
+        self.proposals: list[Proposal] = []
         self.log: list[Entry | Refusal] = []
         self.sums: dict[tuple[str, str], int] = {}
         self._keys = count(1)
@@ -163,11 +165,12 @@ class Shelf:
             assert outcome.id not in self.outcomes
             self.outcomes[outcome.id] = outcome
         for outcome in decision.settled:
-            assert self.outcomes[outcome.id].result is Result.PARKED
+            assert self.outcomes[outcome.id].result in (Result.PARKED, Result.PENDING_APPROVAL)
             self.outcomes[outcome.id] = outcome
         gone = [parked.posting for parked in decision.unparked]
         self.parked = [parked for parked in self.parked if parked.posting not in gone]
         self.parked += [replace(parked, fresh=False) for parked in decision.parked]
+        self.proposals += decision.proposals
         self.log += decision.log
         for (_, asset, name), amount in decision.system.items():
             self.sums[asset, name] = self.sums.get((asset, name), 0) + amount

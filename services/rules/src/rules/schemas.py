@@ -14,8 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from contracts.event import MAX_MINOR_UNITS, Currency, MemberId, OpaqueId
+from contracts.event import MAX_MINOR_UNITS, MAX_POINTS, Currency, MemberId, OpaqueId
 from contracts.orders import MAX_LINES, MAX_QUANTITY, Label, Rate
+from contracts.postings import Asset
 from contracts.programmes import Language, Zone
 from rules.documents import Document, RuleChange, Rules, RuleSetDocument
 
@@ -39,6 +40,11 @@ class ProgrammeBody(Document):
     points_name: Annotated[str, StringConstraints(min_length=1, max_length=32)] = "points"
     language: Language = "en"
     hold_minutes: Annotated[StrictInt, Field(ge=1, le=10_080)] = 30
+    approval_above: dict[Asset, Annotated[StrictInt, Field(ge=0, le=MAX_POINTS)]] = Field(
+        default={},
+        description="Amounts above which an operator's credit or debit needs a second person, by asset; stored value in"
+        " minor units. An asset that is absent needs none.",
+    )
 
 
 class ProgrammeView(Response):
@@ -52,6 +58,7 @@ class ProgrammeView(Response):
     points_name: str
     language: str
     hold_minutes: int
+    approval_above: dict[str, int]
 
 
 class RuleView(Response):

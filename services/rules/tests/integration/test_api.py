@@ -31,6 +31,21 @@ async def test_a_programme_is_told_to_all_services_whole_once_per_change(bench: 
     assert (await bench.call("GET", "programme")).json() == second.json()
 
 
+async def test_thresholds_of_approval_are_told_by_asset(bench: Any) -> None:
+    await bench.call("PUT", "programme", PROGRAMME)
+    above = {"points": 1_000, "stored_value": 0}
+    changed = await bench.call("PUT", "programme", {**PROGRAMME, "approval_above": above})
+    assert (changed.json()["revision"], changed.json()["approval_above"]) == (2, above)
+    assert (await bench.call("GET", "programme")).json()["approval_above"] == above
+    assert (await bench.call("PUT", "programme", {**PROGRAMME, "approval_above": above})).json()["revision"] == 2
+    for bad in ({"gold": 1}, {"points": -1}, {"points": "1"}, {"points": 1.5}, {"points": 10**30}, [], 5):
+        refused = await bench.call("PUT", "programme", {**PROGRAMME, "approval_above": bad})
+        assert refused.status_code == 422, bad
+    assert (await bench.call("PUT", "programme", PROGRAMME)).json()["approval_above"] == {}
+    told = [event["approval_above"] for event in await bench.events("programmes")]
+    assert [{asset: amount for asset, amount in one.items() if amount is not None} for one in told] == [{}, above, {}]
+
+
 async def test_a_currency_cannot_change_once_there_are_rules_in_it(bench: Any) -> None:
     await bench.call("PUT", "programme", {**PROGRAMME, "currency": "USD"})
     await bench.open_shop()

@@ -26,6 +26,16 @@ using:
 """
 
 
+def test_thresholds_of_approval_are_in_the_file() -> None:
+    text = FILE.replace("shortfall: debt}", "shortfall: debt, approval_above: {points: 1000, stored_value: 5000}}")
+    file = read(text)
+    assert file.programme.approval_above == {"points": 1_000, "stored_value": 5_000}
+    again = read(write(file.shop, file.programme, file.rules, file.using))
+    assert again.programme == file.programme
+    with pytest.raises(FileFault, match="approval_above"):
+        read(text.replace("points: 1000", "gold: 1000"))
+
+
 def test_words_become_the_documents_of_the_api() -> None:
     file = read(FILE)
     assert (file.shop, file.programme.on, file.programme.currency, file.programme.shortfall) == (

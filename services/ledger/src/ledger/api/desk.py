@@ -137,7 +137,7 @@ def idempotency_key(request: Request) -> str:
 
 
 def asked_with(effect: Any, **shared: Any) -> Asked:
-    """The posting that an effect asks for, in the request's trace."""
+    """The posting that an effect asks for, in the request's trace. `approval_within`: see `asked_of`."""
     try:
         return asked_of(effect, trace=current_traceparent(), **shared)
     except InstantOutOfRange as error:

@@ -19,6 +19,11 @@ from ledger.domain import (
     KeyConflict,
     LedgerError,
     OfAnotherMember,
+    OwnProposal,
+    ProposalExpired,
+    ProposalNotFound,
+    ProposalNotOpen,
+    ProposalRejected,
     TotalExceedsAward,
 )
 
@@ -37,6 +42,11 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     AssetNotSpendable: 409,
     AssetNotToppedUp: 422,
     CurrencyMismatch: 422,
+    ProposalNotFound: 404,
+    ProposalNotOpen: 409,
+    OwnProposal: 403,
+    ProposalRejected: 409,
+    ProposalExpired: 409,
     KeyConflict: 409,
 }
 

@@ -39,6 +39,8 @@ class Policy:
     shortfall: ShortfallPolicy
     currency: str = ""
     """Of stored value; empty while it is not known."""
+    approval_above: Mapping[str, int] = field(default_factory=dict)
+    """By asset: the amount above which a person's credit or debit needs a second one; absent: none does."""
 
 
 # Records are compared by identity. `fresh` says that a record is not in the store yet, `changed` that it must be saved.

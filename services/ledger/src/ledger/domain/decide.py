@@ -12,6 +12,7 @@ from ledger.domain.journal import Journal
 from ledger.domain.kinds import ACTS
 from ledger.domain.outcomes import Decision, Outcome, Parked, Refusal, Result
 from ledger.domain.postings import Activate, Award, Capture, GiveBack, Posting, PostingId, Revoke, Spend, SpendId
+from ledger.domain.proposals import MANUAL, proposal_of
 
 
 def decide(state: State, postings: Sequence[Posting], now: datetime) -> Decision:
@@ -43,6 +44,20 @@ def settle_parked(state: State, now: datetime) -> Decision:
         for parked in waiting:
             if _unknown_cause(journal, parked.posting) is None:
                 _unpark(journal, parked)
+    return journal.decision
+
+
+def settle_proposed(state: State, posting: Posting, now: datetime, declined: LedgerError | None = None) -> Decision:
+    """Settle what was proposed, under its own key, as if it came now; what waits for it follows. Or decline it."""
+    journal = Journal(state, now)
+    account = state.accounts[posting.account_key]
+    if account.next_due_at is not None and account.next_due_at <= now:
+        apply_due(journal, account)
+    outcome = state.outcomes[posting.id]
+    _do(journal, posting, account, outcome, declined)
+    journal.decision.settled.append(outcome)
+    if state.parked:
+        _settle_what_waited(journal, posting)
     return journal.decision
 
 
@@ -79,16 +94,25 @@ def _apply(journal: Journal, posting: Posting, posting_id: PostingId, digest: by
         journal.state.add_parked(parked)
         journal.decision.parked.append(parked)
         return outcome
+    proposal = proposal_of(journal, posting) if type(posting) in MANUAL else None
+    if proposal is not None:
+        outcome.result = Result.PENDING_APPROVAL
+        journal.decision.proposals.append(proposal)
+        return outcome
     _do(journal, posting, account, outcome)
     if journal.state.parked:
         _settle_what_waited(journal, posting)
     return outcome
 
 
-def _do(journal: Journal, posting: Posting, account: Account, outcome: Outcome) -> None:
+def _do(
+    journal: Journal, posting: Posting, account: Account, outcome: Outcome, declined: LedgerError | None = None
+) -> None:
     """One posting with a known cause: its entries, or its refusal, and its outcome."""
     seq = account.seq
     try:
+        if declined is not None:
+            raise declined
         check_asset(posting)
         facts = ACTS[type(posting)](journal, account, posting)
     except LedgerError as error:
@@ -110,7 +134,9 @@ def _unknown_cause(journal: Journal, posting: Posting) -> PostingId | SpendId | 
         return None
     if isinstance(posting, Revoke | Activate):
         award = posting.award_id
-        return None if award in state.awards or award in state.outcomes else award
+        known = state.outcomes.get(award)
+        proposed = known is not None and known.result is Result.PENDING_APPROVAL
+        return None if award in state.awards or (known is not None and not proposed) else award
     if isinstance(posting, GiveBack):
         return None if posting.spend_id in state.spends else posting.spend_id
     return None

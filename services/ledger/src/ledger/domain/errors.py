@@ -15,6 +15,11 @@ LedgerError
 ├── AssetNotSpendable    growth is never held, spent or given
 ├── AssetNotToppedUp     money is paid in for stored value only
 ├── CurrencyMismatch     stored value is of the shop's currency
+├── ProposalNotFound
+├── ProposalNotOpen      it was approved, rejected or has expired
+├── OwnProposal          who proposes does not approve
+├── ProposalRejected     a second person has said no to the posting
+├── ProposalExpired      nobody has said anything in time
 └── KeyConflict          the key was used before with other content
 """
 
@@ -174,6 +179,52 @@ class CurrencyMismatch(LedgerError):
 
 
 @dataclass(eq=False)
+class ProposalNotFound(LedgerError):
+    code: ClassVar[str] = "proposal_not_found"
+    proposal: str
+
+    def __str__(self) -> str:
+        return f"no proposal {self.proposal}"
+
+
+@dataclass(eq=False)
+class ProposalNotOpen(LedgerError):
+    code: ClassVar[str] = "proposal_not_open"
+    proposal: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"proposal {self.proposal} is {self.state}"
+
+
+@dataclass(eq=False)
+class OwnProposal(LedgerError):
+    code: ClassVar[str] = "own_proposal"
+    approver: str
+
+    def __str__(self) -> str:
+        return f"{self.approver} has proposed it: another person approves"
+
+
+@dataclass(eq=False)
+class ProposalRejected(LedgerError):
+    code: ClassVar[str] = "proposal_rejected"
+    rejected_by: str
+
+    def __str__(self) -> str:
+        return f"{self.rejected_by} has rejected it"
+
+
+@dataclass(eq=False)
+class ProposalExpired(LedgerError):
+    code: ClassVar[str] = "proposal_expired"
+    expired_at: str
+
+    def __str__(self) -> str:
+        return f"nobody approved it until {self.expired_at}"
+
+
+@dataclass(eq=False)
 class KeyConflict(LedgerError):
     code: ClassVar[str] = "idempotency_conflict"
     key: str
@@ -187,7 +238,8 @@ REFUSALS: Mapping[str, type[LedgerError]] = {
     for error in (
         InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, AwardNotWaiting, OfAnotherMember,
         HoldExists, HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
-        CurrencyMismatch, KeyConflict,
+        CurrencyMismatch, ProposalNotFound, ProposalNotOpen, OwnProposal, ProposalRejected, ProposalExpired,
+        KeyConflict,
     )
 }  # fmt: skip
 """By code: how a stored refusal becomes the error again, `REFUSALS[code](**facts)`."""

@@ -90,6 +90,8 @@ class Result(StrEnum):
     """There was nothing (more) to move."""
     PARKED = "parked"
     """Waits for its award or spend."""
+    PENDING_APPROVAL = "pending_approval"
+    """A person asked for more than one may move alone: it is a proposal until a second person decides on it."""
     REFUSED = "refused"
     CONFLICT = "conflict"
     """The key was used before with other content. Answered, never stored."""
@@ -132,6 +134,16 @@ class Parked:
     fresh: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Proposal:
+    """A posting that waits for a second person."""
+
+    posting: Posting
+    at: datetime
+    expires_at: datetime
+    """First instant at which nobody can approve it any more."""
+
+
 @dataclass(slots=True)
 class Decision:
     """All that follows from a batch. Records are the state's own, updated; each is listed once."""
@@ -143,8 +155,10 @@ class Decision:
     decided: list[Outcome] = field(default_factory=list)
     """Outcomes of keys that were not used before: to insert."""
     settled: list[Outcome] = field(default_factory=list)
-    """Outcomes of what was parked in an earlier batch: to update."""
+    """Outcomes of what was parked or proposed in an earlier batch: to update."""
     parked: list[Parked] = field(default_factory=list)
+    """To insert."""
+    proposals: list[Proposal] = field(default_factory=list)
     """To insert."""
     unparked: list[Parked] = field(default_factory=list)
     """Of an earlier batch and settled now: to delete."""

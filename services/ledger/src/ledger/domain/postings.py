@@ -1,7 +1,7 @@
 """What is asked of the ledger: kinds of posting, each with its own key, kept for ever."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple
 
 MAX_AMOUNT = 1_000_000_000_000
@@ -117,6 +117,9 @@ class Credit(Posting):
     expires_at: datetime | None = None
     priority: int = 0
     activates_on: str | None = None
+    approval_within: timedelta | None = None
+    """Asked by a person: for so long a second one can approve it, if it is above the shop's threshold. None: a service
+    asks, which needs nobody's approval. Not part of the content."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,6 +129,8 @@ class Debit(Posting):
     kind: ClassVar[str] = "debit"
 
     amount: int
+    approval_within: timedelta | None = None
+    """As of a credit."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -69,7 +69,7 @@ _PARKED_OF: Final = {
 }
 """What waits on the accounts that such a question asks for."""
 
-_POLICIES: Final = "SELECT shop, shortfall, currency FROM programme WHERE shop = ANY($1::text[])"
+_POLICIES: Final = "SELECT shop, shortfall, currency, approval_above::text FROM programme WHERE shop = ANY($1::text[])"
 _ACCOUNT_BY_ID: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1"  # noqa: S608
 _OUTCOMES_OF_SOURCE: Final = (
     f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
@@ -190,7 +190,10 @@ def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _policies(shops: set[str], stored: Sequence[Any]) -> dict[str, Policy]:
-    known = {shop: Policy(ShortfallPolicy(shortfall), currency or "") for shop, shortfall, currency in stored}
+    known = {
+        shop: Policy(ShortfallPolicy(shortfall), currency or "", rows.decode_json(approval_above))
+        for shop, shortfall, currency, approval_above in stored
+    }
     return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
 
 
@@ -289,7 +292,7 @@ def _spend_of(posting: Posting) -> SpendId:
 
 
 def posting_of(stored: dict[str, Any]) -> Posting:
-    """A parked posting again."""
+    """A parked or proposed posting again."""
     commitment = stored.pop("memo_commitment", None)
     kind = KINDS[stored.pop("kind")]
     for name in _INSTANTS & stored.keys():
@@ -301,8 +304,8 @@ _INSTANTS: Final = frozenset({"activates_at", "expires_at"})
 
 
 def posting_text(posting: Posting) -> str:
-    """A posting that parks, as stored."""
-    values = {part.name: getattr(posting, part.name) for part in fields(posting)}
+    """A posting that parks or is proposed, as stored."""
+    values = {part.name: getattr(posting, part.name) for part in fields(posting) if part.name != "approval_within"}
     if posting.memo_commitment is not None:
         values["memo_commitment"] = posting.memo_commitment.hex()
     return rows.json_text({"kind": posting.kind, **values})

@@ -132,6 +132,11 @@ def refusal_id(posting: PostingId) -> str:
     return _uuid8(sha256("\n".join(("refusal", *posting)).encode()).digest())
 
 
+def proposal_id(posting: PostingId) -> str:
+    """A proposal's id: a posting is proposed once."""
+    return _uuid8(sha256("\n".join(("proposal", *posting)).encode()).digest())
+
+
 def _uuid8(digest: bytes) -> str:
     """RFC 9562's version for values of one's own making."""
     text = digest[:16].hex()

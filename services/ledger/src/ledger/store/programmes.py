@@ -11,6 +11,7 @@ _UPSERT = rows.insert_from_arrays(
     tables.programme,
     leave="ON CONFLICT (shop) DO UPDATE"
     " SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone,"
+    " approval_above = excluded.approval_above,"
     " currency = CASE WHEN programme.currency <> excluded.currency AND EXISTS"
     " (SELECT FROM account AS a WHERE a.shop = excluded.shop AND a.asset = 'stored_value')"
     " THEN programme.currency ELSE excluded.currency END"
@@ -21,9 +22,9 @@ _UPSERT = rows.insert_from_arrays(
 )
 
 
-async def save(driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str, str]]) -> Mapping[str, str]:
-    """Keep settings (shop, revision, shortfall policy, zone, currency), sorted by shop; an older revision changes
-    nothing. The currencies that hold now, of those that were kept: another one is refused once money is stored."""
+async def save(driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str, str, str]]) -> Mapping[str, str]:
+    """Keep settings (shop, revision, shortfall policy, zone, currency, thresholds of approval as JSON), sorted by shop;
+    an older revision changes nothing. The currencies that hold now: another one is refused once money is stored."""
     if not told:
         return {}
     return dict(await driver.fetch(_UPSERT, *zip(*told, strict=True)))

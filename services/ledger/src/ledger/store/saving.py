@@ -10,8 +10,20 @@ import asyncpg
 from chassis.ids import new_uuid
 from chassis.lanes import lane_of
 from ledger import tables
-from ledger.domain import Account, AccountKey, Decision, Entry, Lot, LotChange, Outcome, Parked, PostingId, Refusal
-from ledger.store import rows
+from ledger.domain import (
+    Account,
+    AccountKey,
+    Decision,
+    Entry,
+    Lot,
+    LotChange,
+    Outcome,
+    Parked,
+    PostingId,
+    Proposal,
+    Refusal,
+)
+from ledger.store import log, rows
 from ledger.store.loading import Loaded, posting_text
 from ledger.store.writes import Writes
 
@@ -68,6 +80,9 @@ _INSERT_SYSTEM_SUM: Final = rows.insert_from_arrays(tables.system_sum)
 _INSERT_MEMO: Final = rows.insert_from_arrays(tables.memo)
 _INSERT_PARKED: Final = rows.insert_from_arrays(
     tables.parked, ("account_id", "shop", "source", "key", "content_hash", "posting", "since")
+)
+_INSERT_PROPOSAL: Final = rows.insert_from_arrays(
+    tables.proposal, ("id", "account_id", "shop", "source", "key", "posting", "proposed_at", "expires_at")
 )
 _DELETE_PARKED: Final = (
     "DELETE FROM parked AS p USING unnest($1::text[], $2::text[], $3::text[]) AS k (shop, source, key)"
@@ -278,6 +293,7 @@ def _outcomes(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     writes.add(_UPDATE_POSTING, [(*outcome.id, *_result(outcome)) for outcome in decision.settled])
     writes.add(_INSERT_PARKED, [_parked_row(loaded, parked) for parked in decision.parked])
     writes.add(_DELETE_PARKED, [parked.posting.id for parked in decision.unparked])
+    writes.add(_INSERT_PROPOSAL, [_proposal_row(loaded, proposal) for proposal in decision.proposals])
 
 
 def _result(outcome: Outcome) -> tuple[Any, ...]:
@@ -300,6 +316,18 @@ def _parked_row(loaded: Loaded, parked: Parked) -> tuple[Any, ...]:
         parked.content_hash,
         posting_text(posting),
         parked.since,
+    )
+
+
+def _proposal_row(loaded: Loaded, proposal: Proposal) -> tuple[Any, ...]:
+    posting = proposal.posting
+    return (
+        UUID(log.proposal_id(posting.id)),
+        loaded.state.accounts[posting.account_key].id,
+        *posting.id,
+        posting_text(posting),
+        proposal.at,
+        proposal.expires_at,
     )
 
 

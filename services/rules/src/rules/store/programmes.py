@@ -1,8 +1,10 @@
 """Shops' programmes, and when they were off."""
 # ruff: noqa: S608 – what is put into statements are this module's own lists of columns
 
-from dataclasses import dataclass
-from typing import Final
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from chassis import Transaction
 from rules.domain.errors import ShopNotFound
@@ -24,9 +26,16 @@ class Programme:
     points_name: str
     language: str
     hold_minutes: int
+    approval_above: Mapping[str, int] = field(default_factory=dict)
+    """By asset."""
 
 
-_PROGRAMME: Final = 'shop, revision, "on", zone, currency, shortfall, points_name, language, hold_minutes'
+_SETTINGS: Final = 'shop, revision, "on", zone, currency, shortfall, points_name, language, hold_minutes'
+_PROGRAMME: Final = f"{_SETTINGS}, approval_above::text"
+
+
+def _programme_of(row: Any) -> Programme:
+    return Programme(**{**dict(row), "approval_above": json.loads(row["approval_above"])})
 
 
 async def known_shops(tx: Transaction, shops: set[str]) -> set[str]:
@@ -49,7 +58,7 @@ async def programme(tx: Transaction, shop: str, *, lock: bool = False) -> Progra
     row = await tx.driver.fetchrow(
         f"SELECT {_PROGRAMME} FROM programme WHERE shop = $1{' FOR UPDATE' if lock else ''}", shop
     )
-    return None if row is None else Programme(*row)
+    return None if row is None else _programme_of(row)
 
 
 async def required_programme(tx: Transaction, shop: str, *, lock: bool = False) -> Programme:
@@ -65,17 +74,18 @@ async def programmes_after(tx: Transaction, shop: str, limit: int) -> list[Progr
     rows = await tx.driver.fetch(
         f"SELECT {_PROGRAMME} FROM programme WHERE shop > $1 ORDER BY shop LIMIT $2 FOR SHARE", shop, limit
     )
-    return [Programme(*row) for row in rows]
+    return [_programme_of(row) for row in rows]
 
 
 async def save_programme(tx: Transaction, new: Programme) -> None:
     """Insert or replace a shop's settings; turning it off begins a pause, turning it on ends it."""
     await tx.driver.execute(
-        f"INSERT INTO programme ({_PROGRAMME}, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        f"INSERT INTO programme ({_SETTINGS}, approval_above, changed_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
         ' ON CONFLICT (shop) DO UPDATE SET revision = $2, "on" = $3, zone = $4, currency = $5, shortfall = $6,'
-        " points_name = $7, language = $8, hold_minutes = $9, changed_at = $10",
+        " points_name = $7, language = $8, hold_minutes = $9, approval_above = $10, changed_at = $11",
         new.shop, new.revision, new.on, new.zone, new.currency, new.shortfall, new.points_name, new.language,
-        new.hold_minutes, tx.now,
+        new.hold_minutes, json.dumps(new.approval_above, sort_keys=True), tx.now,
     )  # fmt: skip
     if new.on:
         await tx.driver.execute("UPDATE pause SET until = $2 WHERE shop = $1 AND until IS NULL", new.shop, tx.now)

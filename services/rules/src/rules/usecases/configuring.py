@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from chassis import Outcome, Transaction
-from contracts.programmes import ProgrammeChanged
+from contracts.programmes import ApprovalAbove, ProgrammeChanged
 from rules import store
 from rules.documents import RuleChange, RuleDocument, RuleSetDocument, differences
 from rules.domain.errors import (
@@ -54,6 +54,7 @@ async def set_programme(tx: Transaction, commands: Sequence[SetProgramme]) -> Ou
             wanted.points_name,
             wanted.language,
             wanted.hold_minutes,
+            wanted.approval_above,
         )
         if held is not None and _same(held, new):
             answers.append(held)
@@ -80,6 +81,7 @@ def told(programme: store.Programme) -> ProgrammeChanged:
         points_name=programme.points_name,
         language=programme.language,
         hold_minutes=programme.hold_minutes,
+        approval_above=ApprovalAbove(**programme.approval_above),
     )
 
 
