@@ -11,10 +11,10 @@ import structlog
 from chassis import Database, Job
 from chassis.lanes import lane_of
 from ledger import approving, metrics, usecases
-from ledger.seal_check import SealChecker
-from ledger.sealing import Sealer
 from ledger.approving import ExpireProposal
 from ledger.domain import POINTS
+from ledger.seal_check import SealChecker
+from ledger.sealing import Sealer
 from ledger.settings import LedgerSettings
 from ledger.store import checking, proposals, upkeep
 

@@ -4,9 +4,6 @@ from ledger.api import balances, checks, export, holds, memos, postings, proofs,
 from ledger.api.desk import Desk
 from ledger.api.statuses import STATUSES
 
-ROUTERS = [
-    room.router
-    for room in (postings, holds, balances, statement, proofs, memos, proposals, checks, export)
-]
+ROUTERS = [room.router for room in (postings, holds, balances, statement, proofs, memos, proposals, checks, export)]
 
 __all__ = ["ROUTERS", "STATUSES", "Desk"]
