@@ -12,10 +12,11 @@ from starlette.types import ASGIApp
 
 from chassis import Problem
 from chassis.hot import HotRouter, JsonAnswer, body_of, part_of, query_of
+from chassis.lanes import lane_of
 from ledger import schemas
-from ledger.api.desk import INSTANT, MEMBER, OF_MEMBER, OF_SHOP, PREFIX, TAG, Desk, answer, at_desk
+from ledger.api.desk import INSTANT, MEMBER, OF_MEMBER, OF_SHOP, PREFIX, TAG, Desk, answer, at_desk, utc
 from ledger.domain import ASSETS, POINTS
-from ledger.store import reading
+from ledger.store import past, reading
 from ledger.store.reading import Standing
 
 router = HotRouter(prefix=PREFIX, tag=TAG)
@@ -30,7 +31,10 @@ _POLLED: Final = (b"cache-control", b"no-cache")
     scopes=["ledger:read"],
     names=OF_MEMBER,
     asks={
-        "as_of": Annotated[AwareDatetime | None, Query(description="A past instant; absent: now.")],
+        "as_of": Annotated[
+            AwareDatetime | None,
+            Query(description="A past instant: the balance after all that took effect by then; absent: now."),
+        ],
         "if_none_match": Annotated[str | None, Header()],
     },
     gives=schemas.MemberBalances,
@@ -54,10 +58,13 @@ async def get_balances(request: Request) -> ASGIApp:
 
 
 async def _as_of(desk: Desk, shop: str, member: str, as_of: datetime) -> JsonAnswer:
-    if as_of > datetime.now(UTC):
-        raise Problem(422, "as_of_in_the_future", "balances are known up to now")
-    async with desk.reads.acquire() as driver:
-        standings = await reading.balances_as_of(driver, shop, member, as_of)
+    as_of = utc(as_of)
+    lane = lane_of(f"{shop}/{member}", await desk.database.lane_count())
+    try:
+        async with desk.reads.acquire() as driver:
+            standings = await past.balances_as_of(driver, shop, member, as_of, lane=lane)
+    except past.NotPast as error:
+        raise Problem(422, "as_of_in_the_future", "balances are known up to now") from error
     return answer(_balances(member, standings, as_of))
 
 

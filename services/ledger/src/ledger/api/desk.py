@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -141,6 +141,14 @@ def asked_with(effect: Any, **shared: Any) -> Asked:
     try:
         return asked_of(effect, trace=current_traceparent(), **shared)
     except InstantOutOfRange as error:
+        raise Problem(422, "instant_out_of_range", "an instant is outside the years 1 to 9999") from error
+
+
+def utc(instant: datetime) -> datetime:
+    """The same instant in UTC, if the calendar has it there."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
         raise Problem(422, "instant_out_of_range", "an instant is outside the years 1 to 9999") from error
 
 

@@ -1,4 +1,4 @@
-"""What others ask: balances now and then, statements, holds. Nothing here writes; what is due is applied in memory."""
+"""What others ask: balances now, statements, holds. Nothing here writes; what is due is applied in memory."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -115,13 +115,14 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
         else:
             standings[account.key[:2]].append(_standing(account, dated))
     if due:
-        for standing in await _settled(driver, due, found[0][-2]):
-            standings[standing.account.key[:2]].append(standing)
-    await _name_currencies(driver, [standing for some in standings.values() for standing in some])
+        async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment
+            for standing in await settled(driver, due, found[0][-2]):
+                standings[standing.account.key[:2]].append(standing)
+    await name_currencies(driver, [standing for some in standings.values() for standing in some])
     return standings
 
 
-async def _name_currencies(driver: asyncpg.Connection, standings: Iterable[Standing]) -> None:
+async def name_currencies(driver: asyncpg.Connection, standings: Iterable[Standing]) -> None:
     """Say what money is of; few members have any."""
     money = [standing for standing in standings if standing.account.key.asset == STORED_VALUE]
     if money:
@@ -140,10 +141,11 @@ def _standing(account: Account, dated: Sequence[tuple[bool, datetime, int]] | No
     return standing
 
 
-async def _settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now: datetime) -> list[Standing]:
-    """Accounts on which something is due: the same rules that the jobs apply, without saving."""
-    if not account_ids:
-        return []
+async def settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now: datetime) -> list[Standing]:
+    """Accounts on which something is due: the same rules that the jobs apply, without saving.
+
+    To be asked inside a transaction that sees one moment: an account and its lots are read one after the other.
+    """
     loaded = await load_whole(driver, account_ids)
     settle_due(loaded.state, now)
     standings = []
@@ -165,44 +167,6 @@ async def _settled(driver: asyncpg.Connection, account_ids: Sequence[UUID], now:
 
 def _first_dates(dates: Mapping[datetime, int]) -> list[DatedPoints]:
     return [DatedPoints(at, amount) for at, amount in sorted(dates.items()) if amount][:NEXT_DATES]
-
-
-_ACCOUNTS: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.shop = $1 AND a.member = $2"  # noqa: S608
-
-
-async def balances_as_of(driver: asyncpg.Connection, shop: str, member: str, as_of: datetime) -> list[Standing]:
-    """The accounts of a member as they stood at a past instant: last entries by then, and what was due."""
-    standings = []
-    for row in await driver.fetch(_ACCOUNTS, shop, member):
-        account = rows.account_of(row)
-        if account.last_at is None or account.last_at <= as_of:
-            due = account.next_due_at is not None and account.next_due_at <= as_of
-            standings += await _settled(driver, [account.id], as_of) if due else [Standing(account)]
-        else:
-            standings.append(Standing(await _account_as_of(driver, account, as_of)))
-    for standing in standings:
-        standing.next_expiries, standing.next_activations = [], []
-    await _name_currencies(driver, standings)
-    return standings
-
-
-async def _account_as_of(driver: asyncpg.Connection, account: Account, as_of: datetime) -> Account:
-    """The buckets after the last entry by then. Entries' instants never fall, so their numbers can be halved over."""
-    low, high = 0, account.seq
-    while low < high:
-        middle = (low + high + 1) // 2
-        at = await driver.fetchval("SELECT at FROM entry WHERE account_id = $1 AND seq = $2", account.id, middle)
-        low, high = (middle, high) if at <= as_of else (low, middle - 1)
-    past = Account(key=account.key, id=account.id, seq=low)
-    if low:
-        row = await driver.fetchrow(
-            "SELECT available_after, pending_after, held_after, debt_after, earned_after, spent_after, at, hash"
-            " FROM entry WHERE account_id = $1 AND seq = $2",
-            account.id,
-            low,
-        )
-        past.available, past.pending, past.held, past.debt, past.earned, past.spent, past.last_at, past.hash = row
-    return past
 
 
 # -- statement
