@@ -36,6 +36,7 @@ KEYED: Final = {
     "post holds/{hold}/release",
     "post ledger/proposals/{proposal}/approve",
     "post ledger/proposals/{proposal}/reject",
+    "post imports",
     "post notifications/deliveries/replay-dead",
     "post notifications/deliveries/{delivery}/replay",
     "post notifications/templates/{scenario}/{language}/test-send",

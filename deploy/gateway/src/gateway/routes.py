@@ -19,7 +19,8 @@ class Route:
     service: str
     path: str
     streams: bool = False
-    """Whether its answer may take as long as it likes, as long as something comes."""
+    """Whether bodies of any length pass through as they come, in either direction. An answer may take as long as it
+    likes, as long as something comes."""
 
     @property
     def pattern(self) -> str:

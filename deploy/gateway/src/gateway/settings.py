@@ -31,6 +31,9 @@ class GatewaySettings(BaseSettings):
     )
     body_bytes: int = Field(default=1_048_576, ge=1_024, description="A larger body is answered 413.")
     request_seconds: float = Field(default=15, gt=0, description="A service that takes longer is answered for, 504.")
+    stream_seconds: float = Field(
+        default=600, gt=0, description="A body that streams has come in by then: 256 MiB at 4 Mbit/s."
+    )
     origins: tuple[str, ...] = Field(
         default=(r"http://(localhost|127\.0\.0\.1)(:\d+)?",),
         description="Regular expressions of the pages' origins that browsers may call from; JSON in the environment.",

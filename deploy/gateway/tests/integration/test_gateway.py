@@ -35,6 +35,10 @@ class Running:
     access_log: Path
 
 
+ARRIVED: list[int] = []
+"""Pieces of a streamed body as the service gets them."""
+
+
 async def _answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """An upstream that says which port it has, echoes the body's size, or is slow when asked to be."""
     if scope["type"] != "http":
@@ -42,6 +46,8 @@ async def _answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
     size, more = 0, True
     while more:
         message = await receive()
+        if scope["query_string"] == b"stream":
+            ARRIVED.append(len(message.get("body", b"")))
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
     if scope["query_string"] == b"slow":
@@ -179,6 +185,48 @@ async def test_bodies_are_limited_whether_their_length_is_told_or_not(
     assert fitting.json()["size"] == 10_000
     for content in (b"x" * 10_001, chunks()):
         _problem(await client.post(POSTINGS, headers=tokens.headers(), content=content), 413, "body_too_large")
+
+
+async def test_a_route_that_streams_passes_long_bodies_on_as_they_come_and_may_take_long(
+    client: httpx.AsyncClient, tokens: Tokens
+) -> None:
+    ARRIVED.clear()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 20_000
+        await wait_until(lambda: _arrived(20_000), what="the service to have the first piece before the second is sent")
+        for _ in range(100):
+            yield b"x" * 20_000
+
+    answer = await client.post("/v1/shops/demo/imports?stream", headers=tokens.headers(), content=chunks(), timeout=20)
+    assert answer.json()["size"] == 2_020_000, "200 times as much as other routes take"
+    assert (await client.get("/v1/shops/demo/entries.csv?slow", headers=tokens.headers())).status_code == 200
+    assert (
+        await client.get("/v1/shops/demo/members/m-1/entries.csv?slow", headers=tokens.headers())
+    ).status_code == 200
+    _problem(await client.get("/v1/shops/demo/imports/1?slow", headers=tokens.headers()), 504, "timeout")
+    for path in ("imports/1", "members/m-1/entries"):
+        answer = await client.post(f"/v1/shops/demo/{path}", headers=tokens.headers(), content=b"x" * 10_001)
+        _problem(answer, 413, "body_too_large")
+
+
+async def test_a_body_that_is_cut_off_is_no_whole_one(running: Running, tokens: Tokens) -> None:
+    """The service sees that it ended early."""
+    ARRIVED.clear()
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "POST /v1/shops/demo/imports?stream HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n"
+    writer.write(f"{head}authorization: {tokens.headers()['authorization']}\r\n\r\n".encode() + b"x" * 5_000)
+    await writer.drain()
+    await wait_until(lambda: _arrived(5_000), what="what was sent to arrive")
+    writer.close()
+    await wait_until(lambda: _arrived(5_000, ended=True), what="the service to see the end")
+    assert sum(ARRIVED) == 5_000
+    assert reader is not None
+
+
+async def _arrived(size: int, *, ended: bool = False) -> bool:
+    return sum(ARRIVED) >= size and (not ended or ARRIVED[-1] == 0)
 
 
 async def test_one_client_is_limited_and_others_are_not(client: httpx.AsyncClient, tokens: Tokens) -> None:

@@ -12,6 +12,11 @@ from gateway.routes import routes, service_of, services
         ("/v1/shops/demo/members/m-1/entries", "ledger"),
         ("/v1/shops/demo/members/m-1/proof", "ledger"),
         ("/v1/shops/demo/ledger/export", "ledger"),
+        ("/v1/shops/demo/members/m-1/entries.csv", "ledger"),
+        ("/v1/shops/demo/entries.csv", "ledger"),
+        ("/v1/shops/demo/imports", "ledger"),
+        ("/v1/shops/demo/imports/i-1/errors", "ledger"),
+        ("/v1/shops/demo/imports/i-1/cancel", "ledger"),
         ("/v1/shops/demo/postings", "ledger"),
         ("/v1/shops/demo/holds/h-1/capture", "ledger"),
         ("/v1/shops/demo/ledger/dead-letters/7/replay", "ledger"),
@@ -36,6 +41,7 @@ def test_a_path_has_one_answerer(path: str, service: str) -> None:
         "/v1/shops//postings",
         "/v1/shops/demo/members/m-1/balances/more",
         "/v1/shops/demo/postingsx",
+        "/v1/shops/demo/entriesxcsv",
         "/v1/shops/a/b/postings",
         "/v2/shops/demo/postings",
     ],
@@ -50,5 +56,12 @@ def test_no_route_is_listed_twice() -> None:
     assert set(services()) == {"ledger", "rules", "redemption", "notifications"}
 
 
-def test_only_what_streams_has_no_time_limit() -> None:
-    assert [route.path for route in routes() if route.streams] == ["/v1/shops/{shop}/ledger/export"]
+def test_only_files_are_streamed() -> None:
+    prefix = "/v1/shops/{shop}/"
+    assert {route.path.removeprefix(prefix) for route in routes() if route.streams} == {
+        "imports",
+        "imports/{import}/errors",
+        "entries.csv",
+        "members/{member}/entries.csv",
+        "ledger/export",
+    }

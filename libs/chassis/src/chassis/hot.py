@@ -1,6 +1,6 @@
 """Routes that FastAPI documents and the edge runs: the framework's layers cost more than a read of a balance."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Annotated, Any, TypeVar
@@ -30,6 +30,8 @@ class HotRoute:
     handler: Handler
     keyed: bool
     """Whether it needs an `Idempotency-Key`."""
+    body_bytes: int | None = None
+    """The largest body, where that is not the service's own limit: a handler that reads it as a stream."""
 
 
 class HotRouter(APIRouter):
@@ -50,16 +52,19 @@ class HotRouter(APIRouter):
         *,
         scopes: Sequence[str],
         gives: type[BaseModel] | None,
-        takes: type[BaseModel] | None = None,
+        takes: type[BaseModel] | str | None = None,
         names: Mapping[str, Any] | None = None,
         asks: Mapping[str, Any] | None = None,
+        needs: Collection[str] = (),
         keyed: bool = False,
         status: int = 200,
         also: Mapping[int, str] | None = None,
         media_type: str | None = None,
+        body_bytes: int | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Add a route. `names` are the types of the path's parts, `asks` the query's and headers' parameters; an answer
-        that is not JSON has a `media_type`."""
+        """Add a route. `names` are the types of the path's parts, `asks` the query's and headers' parameters, of which
+        only those that it `needs` must be there. It takes a model, or a text of a media type such as `text/csv`; an
+        answer that is not JSON has a `media_type`."""
 
         def add(handler: Handler) -> Handler:
             async def documented() -> None:
@@ -70,10 +75,16 @@ class HotRouter(APIRouter):
                 **(asks or {}),
                 "caller": Annotated[Any, requires(*scopes)],
             }
-            if takes is not None:
+            if takes is not None and not isinstance(takes, str):
                 parameters["body"] = Annotated[takes, Body()]
+            may = set(asks or ()) - set(needs)
             documented.__signature__ = Signature(  # type: ignore[attr-defined]  # what FastAPI reads
-                [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in parameters.items()]
+                [
+                    Parameter(
+                        name, Parameter.KEYWORD_ONLY, annotation=kind, default=None if name in may else Parameter.empty
+                    )
+                    for name, kind in parameters.items()
+                ]
             )
             documented.__doc__ = handler.__doc__
             documented.__name__ = handler.__name__
@@ -85,9 +96,10 @@ class HotRouter(APIRouter):
                 response_model=gives,
                 status_code=status,
                 responses={code: {"description": text} for code, text in (also or {}).items()},
+                openapi_extra=_text(takes) if isinstance(takes, str) else None,
                 response_class=JSONResponse if media_type is None else _answering(media_type),
             )
-            self.hot_routes.append(HotRoute(method, f"{self.prefix}{path}", scopes, handler, keyed))
+            self.hot_routes.append(HotRoute(method, f"{self.prefix}{path}", scopes, handler, keyed, body_bytes))
             return handler
 
         return add
@@ -96,6 +108,11 @@ class HotRouter(APIRouter):
 def _answering(media_type: str) -> type[Response]:
     """A kind of answer that the document names; nothing ever makes one."""
     return type("Answer", (Response,), {"media_type": media_type})
+
+
+def _text(media_type: str) -> dict[str, Any]:
+    """A body of that kind, as the document has it."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}}
 
 
 class HotTable:

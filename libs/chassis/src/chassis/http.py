@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from chassis import openapi, operations
 from chassis.auth import Verifier, caller_of
 from chassis.database import is_transient
-from chassis.hot import HotRouter, HotTable
+from chassis.hot import HotRoute, HotRouter, HotTable
 from chassis.ids import new_id
 from chassis.problems import Overloaded, Problems, answer_to, problem_response
 from chassis.telemetry import IN_FLIGHT, REQUESTS, span
@@ -123,34 +123,38 @@ class Edge:
             await self._app.framework(scope, receive, send)
             return
         headers = dict(reversed(scope["headers"]))  # of one that is given twice the first counts, as in the framework
-        exchange = _Exchange(receive, send, _request_id(headers), self._most_body_bytes)
+        found = self._hot.find(scope["method"], scope["path"])
+        most_bytes = self._most_body_bytes if found is None else found[0].body_bytes or self._most_body_bytes
+        exchange = _Exchange(receive, send, _request_id(headers), most_bytes)
         started = time.perf_counter()
         self._in_flight += 1
         try:
-            refusal = self._refusal(headers)
+            refusal = self._refusal(headers, most_bytes)
             if refusal is not None:
                 await exchange.answer(scope, refusal)
             else:
-                await self._inside(scope, headers, exchange)
+                await self._inside(scope, headers, exchange, found)
         finally:
             self._in_flight -= 1
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
             _timed(method, route, exchange.status).observe(time.perf_counter() - started)
 
-    async def _inside(self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange") -> None:
+    async def _inside(
+        self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange", found: "_Found | None"
+    ) -> None:
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         traceparent = headers.get(b"traceparent")
         try:
             if traceparent is None:
-                await self._answer(scope, headers, exchange)
+                await self._answer(scope, headers, exchange, found)
                 return
             with span(f"{scope['method']} {scope['path']}", traceparent.decode("latin-1"), SpanKind.SERVER):
-                await self._answer(scope, headers, exchange)
+                await self._answer(scope, headers, exchange, found)
         except Exception as error:  # noqa: BLE001  # the caller gets an answer, whatever it was
             refusal = self._problems.refusal_of(error)
             if exchange.too_large:
-                refusal = _too_large(self._most_body_bytes)
+                refusal = _too_large(exchange.most_body_bytes)
             elif is_transient(error):
                 self._log.warning("request_failed", path=scope["path"], error=repr(error))
             elif refusal is None:
@@ -158,8 +162,9 @@ class Edge:
             if not exchange.begun:
                 await exchange.answer(scope, refusal or answer_to(error))
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange") -> None:
-        found = self._hot.find(scope["method"], scope["path"])
+    async def _answer(
+        self, scope: Scope, headers: dict[bytes, bytes], exchange: "_Exchange", found: "_Found | None"
+    ) -> None:
         if found is None:
             await self._app.framework(scope, exchange.receive, exchange.send)
             return
@@ -170,13 +175,17 @@ class Edge:
         answer = await route.handler(Request(scope, exchange.receive))
         await answer(scope, exchange.receive, exchange.send)
 
-    def _refusal(self, headers: dict[bytes, bytes]) -> Response | None:
+    def _refusal(self, headers: dict[bytes, bytes], most_bytes: int) -> Response | None:
         if self._in_flight > self._most_at_once:
             return answer_to(Overloaded())
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and (len(length) > 18 or int(length) > self._most_body_bytes):
-            return _too_large(self._most_body_bytes)
+        if length.isdigit() and (len(length) > 18 or int(length) > most_bytes):
+            return _too_large(most_bytes)
         return None
+
+
+_Found = tuple[HotRoute, dict[str, str]]
+"""A hot route, and the parts of the path that have names."""
 
 
 @lru_cache(maxsize=4_096)
@@ -196,14 +205,14 @@ class _Exchange:
         self.too_large = False
         self._receive = receive
         self._send = send
-        self._most_body_bytes = most_body_bytes
+        self.most_body_bytes = most_body_bytes
         self._received_bytes = 0
 
     async def receive(self) -> Message:
         """The same bytes, up to the limit; a body without a length is counted as it comes."""
         message = await self._receive()
         self._received_bytes += len(message.get("body", b""))
-        if self._received_bytes > self._most_body_bytes:
+        if self._received_bytes > self.most_body_bytes:
             self.too_large = True
             raise _TooLarge
         return message

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import structlog
 
 from chassis import Database, Job
 from chassis.lanes import lane_of
-from ledger import approving, metrics, usecases
+from ledger import approving, importing, metrics, usecases
 from ledger.approving import ExpireProposal
 from ledger.domain import POINTS
 from ledger.seal_check import SealChecker
@@ -41,6 +42,12 @@ def jobs(settings: LedgerSettings) -> list[Job]:
         Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
         Job("seal", settings.seal_every_seconds, Sealer(settings).run),
         Job("check-seals", settings.check_every_seconds, SealChecker(settings.seal_check_rows).run),
+        Job("imports", settings.imports_every_seconds, importing.work),
+        Job(
+            "drop-imports",
+            settings.import_drop_every_seconds,
+            partial(importing.drop_old, keep=timedelta(days=settings.import_keep_days)),
+        ),
     ]
 
 

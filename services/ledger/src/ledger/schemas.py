@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -282,6 +283,48 @@ class Statement(Answered):
     """A page of a member's movements and refusals, newest first (oldest first with `after_seq`)."""
 
     entries: list[Annotated[Posted | Refused, Field(discriminator="type")]]
+    next: str | None = Field(description="Give as `after` for the next page; null on the last.")
+
+
+# -- files of postings
+
+
+class AcceptedImport(Answered):
+    """A file that was taken in; what becomes of it is told by its id."""
+
+    id: UUID
+    kind: Literal["credit", "debit", "opening"]
+    dry_run: bool
+    operator: str
+    sha256: str = Field(description="Of the file as it came in, in hexadecimal.")
+    bytes: int
+    lines: int = Field(description="Without the header and blank lines.")
+    received_at: datetime
+
+
+class Import(AcceptedImport):
+    """How far an import is, and what became of its lines."""
+
+    state: Literal["checking", "checked", "running", "done", "cancelled", "failed"] = Field(
+        description="checked: a dry run is over; `run` posts its lines. failed: a fault of ours; `run` goes on."
+    )
+    tried: bool = Field(description="Whether the numbers are those of a dry run: what would be posted now.")
+    worked: int = Field(description="Lines that were looked at so far.")
+    posted: int
+    repeated: int = Field(description="Posted before: by the same file, or under the line's own key.")
+    refused: int
+    invalid: int = Field(description="Lines that can never be posted as they are.")
+    points_credited: int
+    points_debited: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    dropped_at: datetime | None = Field(description="When the lines were dropped; their numbers stay.")
+
+
+class Imports(Answered):
+    """A page of a shop's imports, newest first."""
+
+    imports: list[Import]
     next: str | None = Field(description="Give as `after` for the next page; null on the last.")
 
 

@@ -80,3 +80,14 @@ class LedgerSettings(ServiceSettings):
         gt=0,
         description="How long an export may take: its snapshot keeps the database from clearing away old row versions.",
     )
+    imports_every_seconds: float = Field(
+        default=2, gt=0, description="How often files are looked for that wait to be worked off."
+    )
+    import_keep_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days that an import's lines and errors are kept; they may hold anything. Its numbers stay.",
+    )
+    import_drop_every_seconds: float = Field(
+        default=600, gt=0, description="How often files are looked for that were kept long enough."
+    )

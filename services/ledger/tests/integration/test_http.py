@@ -485,6 +485,7 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
         f"{base}/holds/{{hold}}/release",
         f"{proposals}/approve",
         f"{proposals}/reject",
+        f"{base}/imports",
     }
 
 

@@ -25,6 +25,7 @@ router = HotRouter(prefix=PREFIX, tag=TAG)
         "posting": Annotated[PostingKey, Query(description="The posting's key.")],
         "source": Annotated[OpaqueId | None, Query(description="Who asked for the posting; absent: who asks now.")],
     },
+    needs=["posting"],
     gives=None,
     status=204,
 )
