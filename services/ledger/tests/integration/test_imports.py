@@ -16,6 +16,7 @@ from chassis.http import create_app
 from ledger import importing, lines, schemas
 from ledger.api import imports as routes
 from ledger.store import imports as stored
+from local.paths import ROOT
 
 from .conftest import SHOP, Ledger, iso
 
@@ -588,3 +589,23 @@ async def test_the_app_role_cannot_change_what_a_file_asked_for(ledger: Ledger) 
     ):
         with pytest.raises(Exception, match="permission denied"):
             await ledger.sql(statement)
+
+
+# -- what the documents promise
+
+
+@pytest.mark.parametrize("kind", ["credit", "debit", "opening"])
+async def test_the_examples_of_the_documents_are_posted_line_by_line(ledger: Ledger, kind: str) -> None:
+    file = (ROOT / "docs" / "examples" / f"{kind}.csv").read_bytes()
+    for member in ("m-2417", "m-0033", "m-7781"):
+        await ledger.award(member, 1_000)
+    one = await done(ledger, file, kind=kind)
+    assert (one["state"], one["posted"], one["lines"]) == ("done", one["lines"], len(file.splitlines()) - 1)
+    assert (await ledger.check())["sum_of_accounts"] == 0
+
+
+def test_the_documents_name_every_column() -> None:
+    text = (ROOT / "docs" / "imports.md").read_text()
+    for required, optional in lines.COLUMNS.values():
+        for name in (*required, *optional):
+            assert f"`{name}`" in text
