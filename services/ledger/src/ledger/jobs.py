@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -21,6 +22,9 @@ from ledger.store import checking, proposals, upkeep
 
 FOLDED_ROWS: Final = 20_000
 """Appended sums put together in one statement."""
+
+BATCHES_AT_ONCE: Final = 2
+"""While the database saves what is due on one lane, the next one is decided."""
 
 REPORTED: Final = 100
 """Parked postings looked at again in one round, and proposals closed."""
@@ -57,19 +61,37 @@ async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) ->
     Each batch is a transaction of its own; the next look finds what is still due, so a crash loses nothing and a second
     run finds nothing.
     """
+    lanes = await database.lane_count()
     while not stop.is_set():
-        async with database.begin() as tx:
-            due = await upkeep.due_accounts(tx.driver, batch_size)
-            lanes = tx.lane_count
+        async with database.look() as driver:
+            due = await upkeep.due_accounts(driver, batch_size * lanes)
         metrics.OVERDUE.set(len(due))
         by_lane: dict[int, list[UUID]] = defaultdict(list)
         for account_id, shop, member in due:
             by_lane[lane_of(f"{shop}/{member}", lanes)].append(account_id)
-        for lane, account_ids in sorted(by_lane.items()):
-            async with database.begin([lane]) as tx:
-                await usecases.bring_up_to_date(tx, account_ids)
-        if len(due) < batch_size:
+        batches = iter(
+            [
+                (lane, account_ids[first : first + batch_size])
+                for lane, account_ids in sorted(by_lane.items())
+                for first in range(0, len(account_ids), batch_size)
+            ]
+        )
+        done = await asyncio.gather(
+            *(_bring_up_to_date(database, stop, batches) for _ in range(BATCHES_AT_ONCE)), return_exceptions=True
+        )
+        for failure in done:
+            if failure is not None:
+                raise failure
+        if len(due) < batch_size * lanes:
             return
+
+
+async def _bring_up_to_date(database: Database, stop: asyncio.Event, batches: Iterator[tuple[int, list[UUID]]]) -> None:
+    for lane, account_ids in batches:
+        if stop.is_set():
+            return
+        async with database.begin([lane]) as tx:
+            await usecases.bring_up_to_date(tx, account_ids)
 
 
 async def fold_sums(database: Database, stop: asyncio.Event) -> None:

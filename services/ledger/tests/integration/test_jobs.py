@@ -1,6 +1,7 @@
 """What is done on time: safe to run twice, resumed after a crash, and never needed for a right balance."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -39,6 +40,28 @@ async def test_untouched_accounts_are_brought_up_to_date_and_a_second_run_finds_
     assert [await ledger.buckets(f"m-{number}") for number in range(12)] == before == [(5, 0, 0, 0)] * 12
     await run_due(ledger)
     assert (await ledger.check())["entries"] == 50
+
+
+async def test_many_accounts_of_many_lanes_are_brought_up_to_date_in_batches_of_one_lane(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        for _ in range(3):
+            await ledger.award(f"m-{number}", 10, expires_at=iso(hours=1))
+    await ledger.age(hours=2)
+    real, batches = usecases.bring_up_to_date, []
+
+    async def seen(tx: Any, account_ids: Any) -> Any:
+        batches.append((tx.lanes, len(account_ids)))
+        return await real(tx, account_ids)
+
+    monkeypatch.setattr(usecases, "bring_up_to_date", seen)
+    # Lots of an account were made at different instants, so each ends by itself.
+    await asyncio.gather(run_due(ledger, batch_size=4), *(ledger.award(f"m-{number}", 1) for number in range(10)))
+    assert {len(lanes) for lanes, _ in batches} == {1}
+    assert max(size for _, size in batches) <= 4
+    assert len(await ledger.sql("SELECT FROM entry WHERE kind = 'expire'")) == 180
+    assert (await ledger.check())["system"] == {"issued": -1810, "expired": 1800}
 
 
 async def test_a_crash_between_batches_loses_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

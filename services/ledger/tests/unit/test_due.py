@@ -98,3 +98,48 @@ def test_a_pending_award_cancelled_before_its_day_never_activates(shelf):
     shelf.at("04-02").job()
     assert shelf.kinds == ["award", "revoke"]
     assert shelf.account().next_due_at is None
+
+
+def test_lots_that_end_at_one_instant_end_in_one_entry_and_others_in_their_own(shelf):
+    shelf.award(10, key="a", order="o-1", expires_at="02-20")
+    shelf.award(20, key="b", order="o-2", expires_at="02-20")
+    shelf.award(40, key="c", order="o-2", expires_at="02-21")
+    shelf.award(80, key="d", order="o-2", expires_at="02-21")
+    shelf.debit(5)
+    shelf.at("03-01").job()
+    first, second = shelf.entries()[5:]
+    assert (first.kind, first.at.strftime("%m-%d"), first.available, first.system) == (
+        "expire",
+        "02-20",
+        -25,
+        (("expired", 25),),
+    )
+    assert [(change.lot, change.change, change.remaining) for change in first.lots] == [(1, -5, 0), (2, -20, 0)]
+    assert (first.key, first.order) == ("a", None), "of several orders it is none's"
+    assert (second.key, second.order, second.available) == ("c", "o-2", -120)
+    assert shelf.account().next_due_at is None
+
+
+def test_of_lots_that_end_together_each_keeps_what_holds_would_use_of_it(shelf):
+    shelf.award(10, key="a", expires_at="02-20")
+    shelf.award(10, key="b", expires_at="02-20")
+    shelf.award(10, key="c", expires_at="02-20")
+    shelf.hold("h", 15, "03-10")
+    shelf.at("02-20").job()
+    (gone,) = [entry for entry in shelf.entries() if entry.kind == "expire"]
+    assert [(change.lot, change.change, change.remaining) for change in gone.lots] == [(2, -5, 5), (3, -10, 0)]
+    assert shelf.buckets() == (0, 0, 15, 0)
+    shelf.capture("h")
+    assert shelf.buckets() == (0, 0, 0, 0)
+    assert shelf.system["expired"] == 15
+
+
+def test_lots_that_holds_need_whole_end_without_an_entry(shelf):
+    shelf.award(10, expires_at="02-20")
+    shelf.award(10, expires_at="02-20")
+    shelf.hold("h", 20, "03-10")
+    rows = len(shelf.log)
+    shelf.at("02-20").job()
+    assert len(shelf.log) == rows
+    shelf.release("h")
+    assert shelf.buckets() == (0, 0, 0, 0)

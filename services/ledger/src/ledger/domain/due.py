@@ -1,6 +1,8 @@
 """What falls due: activations, hold ends and expiries, in the order of their instants, before anything else."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from ledger.domain.books import Account, HoldRecord, HoldState, Lot
@@ -29,16 +31,17 @@ def apply_due(journal: Journal, account: Account) -> None:
         (hold.expires_at, _HOLD_END, hold.number, hold) for hold in account.holds.values() if hold.expires_at <= now
     ]
     due.sort(key=lambda item: item[:3])
-    for instant, what, _, record in due:
-        at = journal.moment(account, instant)
-        if isinstance(record, HoldRecord):
-            origin = Origin(BY_TIME, record.key, record.order, hold=record.hold)
-            end_hold(journal, record, "time_out", origin, state=HoldState.EXPIRED, at=at)
-        elif record.remaining:
-            if what == _ACTIVATION:
+    for (instant, what), together in groupby(due, key=lambda item: item[:2]):
+        if what == _EXPIRY:
+            _end_lots(journal, [lot for *_, lot in together if isinstance(lot, Lot) and lot.remaining], instant)
+            continue
+        for *_, record in together:
+            at = journal.moment(account, instant)
+            if isinstance(record, HoldRecord):
+                origin = Origin(BY_TIME, record.key, record.order, hold=record.hold)
+                end_hold(journal, record, "time_out", origin, state=HoldState.EXPIRED, at=at)
+            elif record.remaining:
                 activate(journal, record, Origin(BY_TIME, record.key, record.order), at=at)
-            else:
-                _end_lot(journal, record, at)
     account.next_due_at = next_due(account)
     journal.note_account(account)
 
@@ -84,11 +87,17 @@ def activate(journal: Journal, lot: Lot, origin: Origin, *, at: datetime, gone: 
     )
 
 
-def _end_lot(journal: Journal, lot: Lot, at: datetime) -> None:
-    """A lot ends: it keeps what the open holds, all placed before this end, would use of it, and loses the rest."""
-    account = lot.account
-    expiring = left_by_holds(account)[lot.number] if account.holds else lot.remaining
-    lot.ended = True
-    journal.note_lot(lot)
-    if expiring:
-        expire(journal, lot, expiring, at=at)
+def _end_lots(journal: Journal, lots: Sequence[Lot], instant: datetime) -> None:
+    """Lots end at one instant, in one entry. Each keeps what the open holds, all placed before this end, would use of
+    it, and loses the rest."""
+    if not lots:
+        return
+    account = lots[0].account
+    left = left_by_holds(account) if account.holds else None
+    for lot in lots:
+        lot.ended = True
+        journal.note_lot(lot)
+    expiring = [(lot, lot.remaining if left is None else left[lot.number]) for lot in lots]
+    gone = [(lot, points) for lot, points in expiring if points]
+    if gone:
+        expire(journal, *gone, at=journal.moment(account, instant))

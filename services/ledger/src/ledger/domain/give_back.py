@@ -71,7 +71,7 @@ def give_back(journal: Journal, spend: SpendRecord, origin: Origin, *, points: i
         spent=-points,
     )
     for lot, part in expiring:
-        expire(journal, lot, part, at=at)
+        expire(journal, (lot, part), at=at)
     _make_good(journal, account, origin, usable, at)
     return GivenBack(expired=expired, cancelled=never_taken + from_usable + from_gone)
 

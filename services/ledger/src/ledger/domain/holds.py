@@ -58,7 +58,7 @@ def end_hold(
         difference=difference,
     )
     for lot in letting_go:
-        expire(journal, lot, left[lot.number], at=at)
+        expire(journal, (lot, left[lot.number]), at=at)
     if waiting:
         settle_uncovered(journal, account, at=at)
     return used

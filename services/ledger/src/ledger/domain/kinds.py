@@ -117,7 +117,7 @@ def _open_lot(
     if posting.activates_on is None:
         falls_due(account, starts_at if pending else None if gone else expires_at)
     if gone:
-        expire(journal, lot, amount, at=at)
+        expire(journal, (lot, amount), at=at)
     return NOTHING_TO_ADD
 
 

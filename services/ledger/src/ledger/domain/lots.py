@@ -55,16 +55,19 @@ def draw(journal: Journal, amount: int, lots: Iterable[Lot], limits: dict[int, i
     return changes
 
 
-def expire(journal: Journal, lot: Lot, points: int, *, at: datetime) -> None:
-    """Points of an ended lot are gone."""
+def expire(journal: Journal, *gone: tuple[Lot, int], at: datetime) -> None:
+    """Points of ended lots of one account are gone, in one entry under the name of the first of them."""
+    first, _ = gone[0]
+    orders = {lot.order for lot, _ in gone}
+    points = sum(points for _, points in gone)
     journal.enter(
-        lot.account,
+        first.account,
         "expire",
-        Origin(BY_TIME, lot.key, lot.order),
+        Origin(BY_TIME, first.key, first.order if len(orders) == 1 else None),
         at=at,
         available=-points,
         system=((EXPIRED, points),),
-        lots=[journal.move(lot, -points)],
+        lots=[journal.move(lot, -part) for lot, part in gone],
     )
 
 

@@ -40,7 +40,8 @@ class Entry:
     source: str
     """Who asked; `ledger` for what fell due by itself."""
     key: str
-    """The posting that asked; of what fell due, the posting that opened the lot or placed the hold."""
+    """The posting that asked; of what fell due, the posting that opened the lot (of several, the oldest) or placed the
+    hold."""
     order: str | None
     hold: str | None
     checkout: str | None
