@@ -1,7 +1,8 @@
 """Days of the shop's zone as instants."""
 
-from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
@@ -42,3 +43,22 @@ def test_a_day_whose_midnight_does_not_exist_begins_when_its_clocks_do() -> None
 def test_a_delay_keeps_the_time_of_day_over_a_change_of_clocks() -> None:
     paid_at = datetime(2026, 3, 20, 9, tzinfo=UTC)
     assert Grant(after_days=14).activates_at(paid_at, MADRID) == datetime(2026, 4, 3, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("first", [date(2011, 6, 1), date(2024, 1, 1), date(2037, 6, 1)], ids=str)
+def test_in_every_zone_the_last_day_is_usable_to_its_end_whatever_the_clocks_do(first: date) -> None:
+    """On all days of two years beside a change of the clocks; Samoa's missing day is among them."""
+    tick = timedelta(microseconds=1)
+    for name in sorted(available_timezones()):
+        zone = ZoneInfo(name)
+        noons = [datetime(first.year, first.month, first.day, 12, tzinfo=UTC) + timedelta(days=n) for n in range(730)]
+        for noon, next_noon in pairwise(noons):
+            if noon.astimezone(zone).utcoffset() == next_noon.astimezone(zone).utcoffset():
+                continue
+            for days in (-1, 0, 1, 2):
+                day = noon.date() + timedelta(days=days)
+                end = Validity(Lasting.FIXED, on=day).expires_at(day, zone)
+                assert end is not None
+                assert (end - tick).astimezone(zone).date() <= day, (name, day)
+                for minutes in (0, 1, 59, 61, 119, 179):
+                    assert (end + timedelta(minutes=minutes)).astimezone(zone).date() > day, (name, day)
