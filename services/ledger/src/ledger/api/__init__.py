@@ -1,6 +1,18 @@
 """The ledger over HTTP, a file for each noun: parse, use case, answer."""
 
-from ledger.api import balances, checks, export, holds, imports, memos, movements, postings, proofs, proposals, statement
+from ledger.api import (
+    balances,
+    checks,
+    export,
+    holds,
+    imports,
+    memos,
+    movements,
+    postings,
+    proofs,
+    proposals,
+    statement,
+)
 from ledger.api.desk import Desk
 from ledger.api.statuses import STATUSES
 

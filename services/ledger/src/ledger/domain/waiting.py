@@ -18,7 +18,7 @@ def happened(journal: Journal, lot: Lot, origin: Origin, *, expires_at: datetime
     lot.account.queue = None  # its rank has changed
     activate(journal, lot, origin, at=at, gone=gone)
     if gone:
-        expire(journal, lot, points, at=at)
+        expire(journal, (lot, points), at=at)
     else:
         falls_due(lot.account, expires_at)
     return points
