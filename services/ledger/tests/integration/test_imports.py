@@ -127,7 +127,7 @@ async def test_a_file_of_debits_takes_what_is_there_and_names_the_lines_that_wer
     found = await errors(ledger, one["id"])
     assert [tuple(row.values()) for row in found] == [
         ("3", "insufficient_points", "60 asked, 40 available", "m-1", "60", "fraud"),
-        ("5", "insufficient_points", "1 points asked, 0 available", "m-9", "1", "fraud"),
+        ("5", "insufficient_points", "1 asked, 0 available", "m-9", "1", "fraud"),
     ]
     assert list(found[0]) == ["line", "code", "detail", "member", "amount", "reason"]
     await ledger.check()
