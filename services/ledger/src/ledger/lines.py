@@ -17,6 +17,7 @@ from contracts.postings import Asset, Cause
 from ledger.asking import cause_text
 from ledger.domain import MAX_AMOUNT, Credit, Debit, Posting
 from ledger.domain.calendar import end_of, start_of
+from ledger.domain.proposals import NOBODY
 from ledger.usecases import Asked
 
 SOURCE: Final = "import"
@@ -261,6 +262,7 @@ class LineReader:
             "asset": _asset(given.get("asset") or "points"),
             "cause": _cause(file.operator, reason),
             "amount": _amount(given["amount"]),
+            "approval_within": NOBODY,
         }
         if file.kind == "debit":
             return Debit(**shared)

@@ -133,6 +133,20 @@ async def test_a_file_of_debits_takes_what_is_there_and_names_the_lines_that_wer
     await ledger.check()
 
 
+@pytest.mark.parametrize("kind", ["credit", "opening"])
+async def test_what_one_person_may_not_move_alone_is_not_moved_by_a_file(ledger: Ledger, kind: str) -> None:
+    await ledger.learn(revision=2, approval_above={"points": 100})
+    one = await done(ledger, "member,amount,reason\nm-1,100,goodwill\nm-1,101,goodwill\n", kind=kind, dry_run="true")
+    assert (one["posted"], one["refused"]) == (1, 1)
+    one = await done(ledger, "member,amount,reason\nm-1,100,goodwill\nm-1,101,goodwill\n", kind=kind)
+    assert (one["posted"], one["refused"], one["points_credited"]) == (1, 1, 100)
+    (found,) = await errors(ledger, one["id"])
+    assert (found["line"], found["code"]) == ("3", "approval_needed")
+    assert await ledger.buckets("m-1") == (100, 0, 0, 0)
+    assert await rows(ledger, "proposal") == {"proposal": 0}
+    await ledger.check()
+
+
 async def test_opening_balances_keep_their_lots_and_dates(ledger: Ledger) -> None:
     soon = iso(days=3)
     file = (

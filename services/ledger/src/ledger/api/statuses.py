@@ -6,6 +6,7 @@ from typing import Any, Final
 from ledger.domain import (
     AlreadySpent,
     AmountOutOfRange,
+    ApprovalNeeded,
     AssetNotSpendable,
     AssetNotToppedUp,
     AwardNotWaiting,
@@ -44,6 +45,7 @@ STATUSES: Final[Mapping[type[Exception], int]] = {
     CurrencyMismatch: 422,
     ProposalNotFound: 404,
     ProposalNotOpen: 409,
+    ApprovalNeeded: 403,
     OwnProposal: 403,
     ProposalRejected: 409,
     ProposalExpired: 409,

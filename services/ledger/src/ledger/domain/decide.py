@@ -6,7 +6,7 @@ from datetime import datetime
 from ledger.domain.assets import check_asset, takes
 from ledger.domain.books import Account, State
 from ledger.domain.due import apply_due
-from ledger.domain.errors import KeyConflict, LedgerError
+from ledger.domain.errors import ApprovalNeeded, KeyConflict, LedgerError
 from ledger.domain.hashing import content_hash
 from ledger.domain.journal import Journal
 from ledger.domain.kinds import ACTS
@@ -95,11 +95,11 @@ def _apply(journal: Journal, posting: Posting, posting_id: PostingId, digest: by
         journal.decision.parked.append(parked)
         return outcome
     proposal = proposal_of(journal, posting) if type(posting) in MANUAL else None
-    if proposal is not None:
+    if proposal is not None and proposal.expires_at > proposal.at:
         outcome.result = Result.PENDING_APPROVAL
         journal.decision.proposals.append(proposal)
         return outcome
-    _do(journal, posting, account, outcome)
+    _do(journal, posting, account, outcome, None if proposal is None else ApprovalNeeded(proposal.posting.amount))
     if journal.state.parked:
         _settle_what_waited(journal, posting)
     return outcome

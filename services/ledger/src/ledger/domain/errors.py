@@ -17,6 +17,7 @@ LedgerError
 ├── CurrencyMismatch     stored value is of the shop's currency
 ├── ProposalNotFound
 ├── ProposalNotOpen      it was approved, rejected or has expired
+├── ApprovalNeeded       a line of a file cannot be proposed
 ├── OwnProposal          who proposes does not approve
 ├── ProposalRejected     a second person has said no to the posting
 ├── ProposalExpired      nobody has said anything in time
@@ -198,6 +199,17 @@ class ProposalNotOpen(LedgerError):
 
 
 @dataclass(eq=False)
+class ApprovalNeeded(LedgerError):
+    code: ClassVar[str] = "approval_needed"
+    requested: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.requested} is more than one person may move alone: ask for it as a posting, which a second approves"
+        )
+
+
+@dataclass(eq=False)
 class OwnProposal(LedgerError):
     code: ClassVar[str] = "own_proposal"
     approver: str
@@ -238,8 +250,8 @@ REFUSALS: Mapping[str, type[LedgerError]] = {
     for error in (
         InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, AwardNotWaiting, OfAnotherMember,
         HoldExists, HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
-        CurrencyMismatch, ProposalNotFound, ProposalNotOpen, OwnProposal, ProposalRejected, ProposalExpired,
-        KeyConflict,
+        CurrencyMismatch, ApprovalNeeded, ProposalNotFound, ProposalNotOpen, OwnProposal, ProposalRejected,
+        ProposalExpired, KeyConflict,
     )
 }  # fmt: skip
 """By code: how a stored refusal becomes the error again, `REFUSALS[code](**facts)`."""

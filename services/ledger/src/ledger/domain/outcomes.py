@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ledger.domain.books import Account, HoldRecord, Lot, Shortfall, SpendRecord
 from ledger.domain.errors import LedgerError
-from ledger.domain.postings import AccountKey, Posting, PostingId, SpendId
+from ledger.domain.postings import AccountKey, Credit, Debit, Posting, PostingId, SpendId
 
 
 class LotChange(NamedTuple):
@@ -139,7 +139,7 @@ class Parked:
 class Proposal:
     """A posting that waits for a second person."""
 
-    posting: Posting
+    posting: Credit | Debit
     at: datetime
     expires_at: datetime
     """First instant at which nobody can approve it any more."""

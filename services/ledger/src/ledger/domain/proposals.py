@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from ledger.domain.assets import takes
@@ -9,6 +10,9 @@ from ledger.domain.errors import OwnProposal
 from ledger.domain.journal import Journal
 from ledger.domain.outcomes import Proposal
 from ledger.domain.postings import MAX_AMOUNT, Credit, Debit, Posting
+
+NOBODY: Final = timedelta(0)
+"""For `approval_within`: there is nobody to ask, so what needs a second person is refused."""
 
 MANUAL: Final = frozenset({Credit, Debit})
 """Kinds of posting that people ask for; all others are not even looked at."""
