@@ -20,12 +20,7 @@ START_SECONDS = 60.0
 def serving(system: System, books: Books, mode: str = "all", more: Mapping[str, str] | None = None) -> Iterator[int]:
     """`python -m ledger` until the block ends; its port."""
     port = child.free_port()
-    told = {
-        **parts.service_environment(system.settings, "ledger"),
-        "LEDGER_DATABASE_URL": books.settings.database_url.get_secret_value(),
-        "LEDGER_HTTP_PORT": str(port),
-        **(more or {}),
-    }
+    told = {**environment(system, books), "LEDGER_HTTP_PORT": str(port), **(more or {})}
     command = child.Command(
         name=f"ledger-{mode}", argv=[sys.executable, "-m", "ledger", mode], environment=told, directory=ROOT
     )
@@ -37,6 +32,13 @@ def serving(system: System, books: Books, mode: str = "all", more: Mapping[str, 
         yield port
     finally:
         child.stop(process, stop_signal=command.stop_signal, timeout_seconds=15)
+
+
+def environment(system: System, books: Books) -> Mapping[str, str]:
+    """What the ledger is told to be on this database. Seals of one are not another's, so they stay in the database."""
+    told = dict(parts.service_environment(system.settings, "ledger"))
+    del told["LEDGER_SEAL_FOLDER"]
+    return {**told, "LEDGER_DATABASE_URL": books.settings.database_url.get_secret_value()}
 
 
 def _ready(port: int) -> bool:

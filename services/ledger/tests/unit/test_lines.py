@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ledger import lines
 from ledger.domain import Credit, Debit
+from ledger.domain.proposals import NOBODY
 from ledger.lines import Chunk, File, HeaderInvalid, Incoming, LineInvalid, LineReader, TooManyLines, columns_of
 
 CREDITS = b"member,amount,reason\n"
@@ -150,6 +151,7 @@ def test_a_line_asks_for_a_credit() -> None:
         source="import",
         key="credit/c-77",
         amount=100,
+        approval_within=NOBODY,
         cause='{"operator":"ana","reason":"goodwill"}',
         activates_at=datetime(2026, 12, 31, 23, tzinfo=UTC),
         expires_at=datetime(2027, 1, 31, 23, tzinfo=UTC),
@@ -164,6 +166,7 @@ def test_a_line_without_a_key_is_named_by_its_file_and_place() -> None:
         source="import",
         key=f"debit/{SHA}/12",
         amount=5,
+        approval_within=NOBODY,
         cause='{"operator":"ana","reason":"typo"}',
     )
 
