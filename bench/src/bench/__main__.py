@@ -1,4 +1,4 @@
-"""`python -m bench [pipeline] [postings] [http] [rest]` measures the system, `ledger` that alone, `chaos` kills."""
+"""`python -m bench [pipeline] [postings] [http] [rest]` measures the system, `ledger` that alone; `chaos…` kills."""
 
 import argparse
 import asyncio
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import http, pipeline, postings, rest, results
+from bench.chaos.ledger.run import OPERATIONS as CHAOS_OPERATIONS
+from bench.chaos.ledger.run import run as chaos_ledger
 from bench.chaos.run import run as chaos
 from bench.ledger import run as ledger
 from bench.results import Figure
@@ -27,22 +29,31 @@ async def main() -> None:
     """Each part on a system of its own, so that none inherits another's rows."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, "ledger", "chaos", []], help="all that measure when none is named"
+        "parts",
+        nargs="*",
+        choices=[*PARTS, "ledger", "chaos", "chaos-ledger", []],
+        help="all that measure when none is named",
     )
     parser.add_argument("--kills", type=int, default=1_000, help="faults of a chaos campaign")
     parser.add_argument("--seed", type=int, default=1, help="another one hurts at other moments")
     parser.add_argument("--members", type=int, default=ledger.MEMBERS, help="of the ledger alone")
-    parser.add_argument("--operations", type=int, default=ledger.OPERATIONS, help="of each run of the ledger alone")
+    parser.add_argument("--operations", type=int, help="of each run of the ledger alone, or its chaos")
     parser.add_argument("--entries", type=int, default=ledger.ENTRIES, help="to which the ledger alone grows")
     given = parser.parse_args()
     if given.parts == ["chaos"]:
         verdict, figures = await chaos(given.kills, seed=given.seed)
         _write("chaos", figures)
         sys.exit(not verdict.clean)
+    if given.parts == ["chaos-ledger"]:
+        found, figures = await chaos_ledger(
+            given.kills, operations=given.operations or CHAOS_OPERATIONS, seed=given.seed
+        )
+        _write("chaos_ledger", figures)
+        sys.exit(not found.clean)
     if given.parts == ["ledger"]:
         async with _system(engines_only=True) as system:
             figures = await ledger.measure(
-                system, members=given.members, operations=given.operations, entries=given.entries
+                system, members=given.members, operations=given.operations or ledger.OPERATIONS, entries=given.entries
             )
         _write("ledger", figures)
         return

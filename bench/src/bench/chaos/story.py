@@ -1,7 +1,6 @@
 """What goes on meanwhile: orders and returns, twice and shuffled; shoppers who pay with points, or do not."""
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Iterator
@@ -13,8 +12,9 @@ from typing import Any, Final
 import httpx
 
 import workload
+from bench.chaos.sending import Sender
 from testkit.system import System
-from workload import Kind, Life, OrderEvent, Plan, PointsTender, Publisher, Year
+from workload import Kind, Life, OrderEvent, Plan, PointsTender, Year
 from workload.lives import Teller
 
 SHOP: Final = "chaos"
@@ -31,9 +31,6 @@ STEP_SECONDS: Final = 0.25
 
 POINTS: Final = 50
 """Points that a shopper pays with: fifty cents of any order."""
-
-CONFIRM_SECONDS: Final = 15.0
-"""A living broker confirms in milliseconds; a killed one is back by then, and the next try finds it."""
 
 ANSWER_SECONDS: Final = 180.0
 """A call is repeated, under its key, so long until it is answered."""
@@ -59,8 +56,10 @@ class Story:
     """Order by checkout."""
     checkouts: int = 0
     events: int = 0
-    _publisher: Publisher | None = None
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _sender: Sender = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sender = Sender(self.system.bootstrap_servers)
 
     async def prepare(self) -> None:
         """Addresses for some members, points for the shoppers."""
@@ -77,8 +76,7 @@ class Story:
     async def flow(self, stop: asyncio.Event) -> None:
         """Until told to stop; what was begun is ended."""
         await asyncio.gather(self._sell(stop), *(self._shop(number, stop) for number in range(SHOPPERS)))
-        if self._publisher is not None:
-            await self._publisher.__aexit__(None, None, None)
+        await self._sender.close()
 
     # -- orders
 
@@ -101,23 +99,9 @@ class Story:
         self.orders.update({life.order: life for life in told})
 
     async def publish(self, events: list[OrderEvent]) -> None:
-        """Until Kafka has confirmed them; what failed is sent once more, so some come twice."""
-        while True:
-            try:
-                async with asyncio.timeout(CONFIRM_SECONDS), self._turn:
-                    if self._publisher is None:
-                        self._publisher = await Publisher(self.system.bootstrap_servers).__aenter__()
-                    await self._publisher.send(events)
-                    await self._publisher.flush()
-                self.events += len(events)
-                return
-            except Exception:  # noqa: BLE001 - the broker was killed: whatever it says, the answer is to send again
-                broken, self._publisher = self._publisher, None
-                if broken is not None:
-                    with contextlib.suppress(Exception):
-                        async with asyncio.timeout(1):
-                            await broken.__aexit__(None, None, None)
-                await asyncio.sleep(0.2)
+        """Until Kafka has confirmed them; some come twice."""
+        await self._sender.send(events)
+        self.events += len(events)
 
     # -- shoppers
 

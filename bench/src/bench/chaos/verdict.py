@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import asyncpg
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from bench.chaos import downstream
 from bench.chaos.story import SHOP, Story
 from bench.shop import DEMO
 from contracts import topics
@@ -61,7 +62,10 @@ async def judge(system: System, story: Story) -> Verdict:
     await _points_of_orders(system, story, verdict)
     await _spends(system, story, verdict)
     await _books(system, verdict)
-    await _downstream(system, verdict)
+    told = await downstream.read(system)
+    verdict.entries = told.entries
+    verdict.lost += told.lost
+    verdict.duplicated += told.duplicated
     await _mail(system, verdict)
     return verdict
 
@@ -91,7 +95,7 @@ async def _calm(system: System) -> bool:
 
 
 async def _ends(system: System) -> dict[tuple[str, int], int]:
-    async with _reader(system) as consumer:
+    async with downstream.reader(system) as consumer:
         partitions = [TopicPartition(t.name, n) for t in topics.ALL for n in range(t.partitions)]
         return {(tp.topic, tp.partition): end for tp, end in (await consumer.end_offsets(partitions)).items()}
 
@@ -155,7 +159,7 @@ def _spends_of(checkout: str, life: Life) -> dict[tuple[str, int], tuple[int, in
     return spends
 
 
-# -- books, events, mail
+# -- books, mail
 
 
 async def _books(system: System, verdict: Verdict) -> None:
@@ -171,42 +175,6 @@ async def _books(system: System, verdict: Verdict) -> None:
             if page["next"] is None:
                 return
             after = {"after": page["next"]}
-
-
-async def _downstream(system: System, verdict: Verdict) -> None:
-    """What a reader of the topic `ledger` saw: each entry, with one hash, in order but for repeats."""
-    hashes: dict[tuple[str, int], str] = {}
-    highest: dict[str, int] = {}
-    async with _reader(system) as consumer:
-        partitions = [TopicPartition(topics.LEDGER.name, number) for number in range(topics.LEDGER.partitions)]
-        ends = await consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
-            for records in (await consumer.getmany(timeout_ms=500, max_records=5_000)).values():
-                for record in records:
-                    if dict(record.headers)["ce_type"] == b"points-changed":
-                        _note(json.loads(record.value), hashes, highest, verdict)
-    async with _database(system, "ledger") as database:
-        rows = await database.fetch("SELECT account_id::text, seq, encode(hash, 'hex') AS hash FROM entry")
-    stored = {(row["account_id"], row["seq"]): row["hash"] for row in rows}
-    verdict.entries = len(stored)
-    for place in stored.keys() - hashes.keys():
-        verdict.lost.append(f"entry {place} was never told")
-    for place in hashes.keys() - stored.keys():
-        verdict.duplicated.append(f"entry {place} was told and is not there")
-    for place in stored.keys() & hashes.keys():
-        if stored[place] != hashes[place]:
-            verdict.duplicated.append(f"entry {place} was told with another hash")
-
-
-def _note(event: dict[str, Any], hashes: dict[tuple[str, int], str], highest: dict[str, int], verdict: Verdict) -> None:
-    account, seq = event["account"], event["seq"]
-    if hashes.setdefault((account, seq), event["hash"]) != event["hash"]:
-        verdict.duplicated.append(f"entry {(account, seq)} was told with two hashes")
-    if seq > highest.get(account, 0) + 1:
-        verdict.lost.append(f"entry {(account, seq)} was told before the one below it")
-    highest[account] = max(seq, highest.get(account, 0))
 
 
 async def _mail(system: System, verdict: Verdict) -> None:
@@ -230,13 +198,3 @@ async def _database(system: System, service: str) -> AsyncIterator[Any]:
         yield connection
     finally:
         await connection.close()
-
-
-@asynccontextmanager
-async def _reader(system: System) -> AsyncIterator[Any]:
-    consumer: Any = AIOKafkaConsumer(bootstrap_servers=system.bootstrap_servers, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()

@@ -1,0 +1,104 @@
+"""One campaign: the ledger's processes, a story, faults, a verdict."""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench.chaos.ledger.callers import Story
+from bench.chaos.ledger.disk import disk_at
+from bench.chaos.ledger.faults import Faults
+from bench.chaos.ledger.mixture import OWING
+from bench.chaos.ledger.proxy import proxy_to
+from bench.chaos.ledger.replicas import replicas
+from bench.chaos.ledger.verdict import Verdict, judge
+from bench.ledger import books
+from bench.ledger.books import Books
+from bench.results import Figure
+from chassis import Database
+from ledger import usecases
+from local import system as parts
+from testkit import wait_until
+from testkit.system import running_system
+
+DATABASE: Final = "ledger"
+OPERATIONS: Final = 200_000
+FLOW_SECONDS: Final = 7_200.0
+"""For all operations; the slowest machine asks fifty a second."""
+
+
+async def run(
+    kills: int, *, operations: int, seed: int, told: Callable[[str], None] = print
+) -> tuple[Verdict, list[Figure]]:
+    """Hurt the ledger so many times while at least so many operations are asked of it."""
+    with tempfile.TemporaryDirectory(prefix="accrual-chaos-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # noqa: ASYNC240 - one call before anything runs
+        with disk_at(folder / "postgres", folder / "disk.img") as disk:
+            if disk is None:
+                told("no disk of its own can be mounted here: none gets full")
+            async with running_system(folder, engines_only=True) as system:
+                on = await books.make(system, DATABASE)
+                await _learn_debts(on)
+                async with (
+                    proxy_to(parts.postgres(system.settings).port) as proxy,
+                    replicas(system, on, proxy.port) as processes,
+                ):
+                    started = time.monotonic()
+                    ports = [process.port for process in processes if process.mode == "api"]
+                    story = Story(system, ports, seed)
+                    faults = Faults(system, proxy, processes, disk, random.Random(seed))
+                    stop = asyncio.Event()
+                    flow = asyncio.create_task(story.flow(stop))
+                    await _until(story, flow, operations // 100)  # all are up before the first is hurt
+                    await faults.campaign(kills, told)
+                    await _until(story, flow, operations)
+                    stop.set()
+                    await flow
+                    told(f"no more faults after {story.operations} operations; waiting for calm")
+                    verdict = await judge(system, on, story, processes)
+                    for process in processes:
+                        if process.ended_by_itself:
+                            verdict.stuck.append(f"{process.name} ended {process.ended_by_itself} times by itself")
+                    seconds = time.monotonic() - started
+    told(str(verdict))
+    return verdict, [
+        Figure("faults", faults.counts.total(), "faults"),
+        *(Figure(_name(what), number, "faults") for what, number in sorted(faults.counts.items())),
+        Figure("operations", verdict.operations, "operations"),
+        Figure("postings_by_kafka", story.published, "postings"),
+        Figure("keys", len(story.asked), "keys"),
+        Figure("entries", verdict.entries, "entries"),
+        Figure("ambiguous", verdict.ambiguous, "answers"),
+        Figure("lost", len(verdict.lost), "findings"),
+        Figure("duplicated", len(verdict.duplicated), "findings"),
+        Figure("disordered", len(verdict.disordered), "findings"),
+        Figure("stuck", len(verdict.stuck), "findings"),
+        Figure("seconds", round(seconds), "s"),
+    ]  # fmt: skip
+
+
+async def _until(story: Story, flow: "asyncio.Task[None]", operations: int) -> None:
+    await wait_until(
+        lambda: flow.done() or story.operations >= operations, timeout_seconds=FLOW_SECONDS, every_seconds=0.1,
+        what=f"{operations} operations",
+    )  # fmt: skip
+    if flow.done():
+        await flow  # it ends before it is told to only by a bug
+
+
+def _name(what: str) -> str:
+    return what.replace(" ", "_").replace(",", "")
+
+
+async def _learn_debts(on: Books) -> None:
+    """A second shop, of the other policy."""
+    database = Database(on.settings, events_from_log=True)
+    try:
+        programme = usecases.LearnProgramme(shop=OWING, revision=1, shortfall="debt", zone="UTC", currency="USD")
+        await database.execute(usecases.learn_programmes, [programme])
+    finally:
+        await database.close()
