@@ -16,6 +16,7 @@ PRESENT := $(wildcard $(SOURCES))
 
 BASKETS ?= 20000
 KILLS ?= 1000
+OPERATIONS ?= 200000
 SHOP ?= demo
 SCOPE ?=
 ARGS ?=
@@ -23,7 +24,7 @@ NAME ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.ready ## install everything: the packages of the lock files, ours, and Kafka's jars (a second run is instant)
@@ -105,6 +106,11 @@ bench-ledger: $(VENV)/.ready-data ## measure the ledger alone, to ten million en
 .PHONY: chaos
 chaos: $(VENV)/.ready-data ## kill parts while orders flow, then exact sums; KILLS=1000
 	@$(BIN)/python -m bench chaos --kills $(KILLS) $(ARGS)
+
+.PHONY: chaos-ledger
+chaos-ledger: KILLS = 2000
+chaos-ledger: $(VENV)/.ready-data ## hurt the ledger alone wherever it can be, then one true history; KILLS=2000 OPERATIONS=200000
+	@$(BIN)/python -m bench chaos-ledger --kills $(KILLS) --operations $(OPERATIONS) $(ARGS)
 
 .PHONY: lock
 lock: setup ## compile the lock files anew from requirements*.in

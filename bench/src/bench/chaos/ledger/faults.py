@@ -30,7 +30,7 @@ WEIGHTS: Final = {
 }
 """Lost answers cost nothing but themselves, so there are most of them; a broker is back after seconds."""
 
-PAUSE_SECONDS: Final = (0.02, 0.8)
+PAUSE_SECONDS: Final = (0.02, 0.6)
 """Between two faults: most hit something that has not recovered from the last one."""
 
 COMMIT_SECONDS: Final = 3.0
@@ -50,12 +50,14 @@ class Faults:
     disk: Disk | None
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to end early."""
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def campaign(self, kills: int, told: Callable[[str], None]) -> None:
         """Hurt the ledger so many times."""
         weights = {name: weight for name, weight in WEIGHTS.items() if name != "disk" or self.disk is not None}
-        while (done := self.counts.total()) < kills:
+        while (done := self.counts.total()) < kills and not self.enough.is_set():
             await asyncio.sleep(self.chance.uniform(*PAUSE_SECONDS))
             for replica in self.replicas:
                 replica.look_after()

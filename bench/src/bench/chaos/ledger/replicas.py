@@ -90,6 +90,7 @@ async def replicas(system: System, books: Books, database_port: int) -> AsyncIte
         "LEDGER_PARKED_EVERY_SECONDS": str(JOBS_EVERY_SECONDS),
         "LEDGER_PARKED_ALARM_SECONDS": str(JOBS_EVERY_SECONDS),
         "LEDGER_CHECK_EVERY_SECONDS": str(JOBS_EVERY_SECONDS),
+        "LEDGER_SEAL_EVERY_SECONDS": str(JOBS_EVERY_SECONDS),
     }
     made = [_replica(system, f"ledger-{mode}-{number}", mode, shared) for number, mode in enumerate(MODES)]
     try:

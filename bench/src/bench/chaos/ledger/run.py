@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,7 +34,10 @@ FLOW_SECONDS: Final = 7_200.0
 async def run(
     kills: int, *, operations: int, seed: int, told: Callable[[str], None] = print
 ) -> tuple[Verdict, list[Figure]]:
-    """Hurt the ledger so many times while at least so many operations are asked of it."""
+    """Hurt the ledger so many times while at least so many operations are asked of it.
+
+    A Ctrl-C ends faults and operations early; what they have led to is judged all the same.
+    """
     with tempfile.TemporaryDirectory(prefix="accrual-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o711)  # noqa: ASYNC240 - one call before anything runs
@@ -52,10 +56,12 @@ async def run(
                     story = Story(system, ports, seed)
                     faults = Faults(system, proxy, processes, disk, random.Random(seed))
                     stop = asyncio.Event()
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, faults.enough.set)
                     flow = asyncio.create_task(story.flow(stop))
                     await _until(story, flow, operations // 100)  # all are up before the first is hurt
                     await faults.campaign(kills, told)
-                    await _until(story, flow, operations)
+                    if not faults.enough.is_set():
+                        await _until(story, flow, operations)
                     stop.set()
                     await flow
                     told(f"no more faults after {story.operations} operations; waiting for calm")

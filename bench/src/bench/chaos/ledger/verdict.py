@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,10 +15,12 @@ from aiokafka import TopicPartition
 
 from bench.chaos import downstream
 from bench.chaos.ledger.callers import Story
+from bench.chaos.ledger.mixture import FORGIVING, OWING
 from bench.chaos.ledger.replicas import Replica
 from bench.ledger import books
 from bench.ledger.books import Books
 from contracts import topics
+from local import system as parts
 from testkit import history, wait_until
 from testkit.history import Buckets, Line
 from testkit.system import System
@@ -26,10 +31,18 @@ CALM_SECONDS: Final = 240.0
 DUE_SECONDS: Final = 5.0
 """What fell due so long ago has been applied: the job looks every second."""
 
+_UNSEALED: Final = (
+    "SELECT count(*) FROM (SELECT lane, max(position) AS last FROM (SELECT lane, position FROM entry"
+    " UNION ALL SELECT lane, position FROM refusal) AS row GROUP BY lane) AS log LEFT JOIN"
+    " (SELECT lane, max(last_position) AS last FROM seal GROUP BY lane) AS sealed USING (lane)"
+    " WHERE log.last > COALESCE(sealed.last, 0)"
+)
+
 _LEFT: Final = {
     "messages wait": "SELECT count(*) FROM waiting",
     "dead letters": "SELECT count(*) FROM dead_letter",
     "postings are parked": "SELECT count(*) FROM parked",
+    "lanes are not sealed to their end": _UNSEALED,
     "accounts are overdue": "SELECT count(*) FROM account"
     f" WHERE next_due_at < clock_timestamp() - interval '{DUE_SECONDS} seconds'",
     "holds are open beyond their time": "SELECT count(*) FROM hold"
@@ -86,6 +99,10 @@ async def judge(system: System, on: Books, story: Story, replicas: Sequence[Repl
         await books.check(on, outcomes=len(story.asked))
     except AssertionError as error:
         verdict.lost.append(f"books: {error}")
+    for shop in (FORGIVING, OWING):
+        says = await asyncio.to_thread(_verified, system, on, shop)
+        if says:
+            verdict.lost.append(f"accrual-verify of {shop}: {says}")
     told = await downstream.read(system, on.name)
     verdict.entries = told.entries
     verdict.lost += told.lost
@@ -114,6 +131,26 @@ async def _told(on: Books) -> bool:
         untold = await database.fetchval(_UNTOLD)
         assert not untold, f"{untold} lanes have events to send"
     return True
+
+
+def _verified(system: System, on: Books, shop: str) -> str:
+    """What an auditor finds in a shop's export, beside the seals that left the database; nothing is wanted."""
+    export = system.settings.var / f"{shop}.ndjson"
+    environment = {
+        **os.environ,
+        **parts.service_environment(system.settings, "ledger"),
+        "LEDGER_DATABASE_URL": on.settings.database_url.get_secret_value(),
+    }
+    with export.open("wb") as file:
+        subprocess.run(
+            [sys.executable, "-m", "ledger", "export", "--shop", shop], env=environment, stdout=file, check=True
+        )
+    seals = ["--seals", environment["LEDGER_SEAL_FOLDER"], "--key", str(system.settings.keys / "seal-key-public.pem")]
+    verify = subprocess.run(
+        [sys.executable, "-m", "accrual_verify", "export", str(export), *seals],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return "" if verify.returncode == 0 else verify.stdout + verify.stderr
 
 
 async def _ends(system: System) -> dict[int, int]:

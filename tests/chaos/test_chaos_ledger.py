@@ -1,0 +1,17 @@
+"""The ledger alone, hurt wherever it can be: every answer fits one history, told once, with nothing left behind."""
+
+import pytest
+
+from bench.chaos.ledger.run import run
+
+KILLS = 20
+"""Faults in the test suite; `make chaos-ledger` does two thousand."""
+OPERATIONS = 3_000
+
+
+@pytest.mark.timeout(600)
+async def test_the_ledger_survives_being_hurt_anywhere() -> None:
+    verdict, _ = await run(KILLS, operations=OPERATIONS, seed=7)
+    assert verdict.clean, str(verdict)
+    assert verdict.operations >= OPERATIONS
+    assert verdict.entries > OPERATIONS / 10
