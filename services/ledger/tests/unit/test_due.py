@@ -91,6 +91,25 @@ def test_time_never_runs_backwards_on_an_account(shelf):
     assert shelf.holds[next(iter(shelf.holds))].placed_at == first
 
 
+def test_a_clock_that_jumps_back_undoes_nothing_and_takes_nothing_twice(shelf):
+    """Between batches, as a machine's clock may when it is set: what was due has happened, and stays."""
+    shelf.award(10, expires_at="02-20")
+    shelf.award(10, activates_at="02-25", expires_at="03-10")
+    shelf.hold("h", 5, "02-22")
+    shelf.at("03-01").job()
+    happened = [("expire", "02-20"), ("time_out", "02-22"), ("expire", "02-22"), ("activate", "02-25")]
+    assert [(entry.kind, entry.at.strftime("%m-%d")) for entry in shelf.entries()[3:]] == happened
+    shelf.at("02-01").job()  # a month back, before any of it
+    assert len(shelf.entries()) == 7
+    shelf.debit(4)
+    shelf.hold("h2", 3, "02-15")  # by the account's time it would be over before it is placed: refused
+    shelf.at("02-24").award(1)
+    later = shelf.entries()[7:]
+    assert [entry.at.strftime("%m-%d") for entry in later] == ["02-25"] * len(later)
+    assert shelf.buckets() == (7, 0, 0, 0)
+    assert [entry.kind for entry in later] == ["debit", "award"]
+
+
 def test_a_pending_award_cancelled_before_its_day_never_activates(shelf):
     shelf.award(10, key="a", activates_at="03-01", expires_at="04-01")
     shelf.revoke("a", 10)

@@ -18,15 +18,15 @@ from testkit.history import Answer, Call, Read, answer_of, outcome_of, read_of
 from testkit.system import System
 from workload.lives import OrderEvent
 
-CALLERS: Final = 16
+CALLERS: Final = 24
 CALL_SECONDS: Final = 8.0
 """An API that is not frozen answers, or says that it cannot, in less: its own tries end after five."""
 AGAIN_SECONDS: Final = 0.1
 """Between two tries to find an API that listens."""
-PACE_SECONDS: Final = 0.04
+PACE_SECONDS: Final = 0.05
 """A caller's pause after each answer, at most: the machine is there for the faults too."""
 
-PUBLISHED_TOGETHER: Final = 60
+PUBLISHED_TOGETHER: Final = 100
 PUBLISH_SECONDS: Final = 0.25
 
 SETTLED_TOGETHER: Final = 500

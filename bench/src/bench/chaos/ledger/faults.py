@@ -1,6 +1,7 @@
 """The faults: what is hurt, how, and how often one is next to the others."""
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections import Counter
@@ -14,6 +15,7 @@ from bench.chaos.faults import SESSION_SECONDS
 from bench.chaos.ledger.disk import Disk
 from bench.chaos.ledger.proxy import Cut, Proxy
 from bench.chaos.ledger.replicas import Replica
+from testkit import wait_until
 from testkit.system import System
 
 WEIGHTS: Final = {
@@ -32,6 +34,9 @@ WEIGHTS: Final = {
 
 PAUSE_SECONDS: Final = (0.02, 0.6)
 """Between two faults: most hit something that has not recovered from the last one."""
+
+SHARE_SECONDS: Final = 3.0
+"""For the operations that come before a fault, at most."""
 
 COMMIT_SECONDS: Final = 3.0
 """For a COMMIT to come by: in the midst of everything there are some every second, unless all is down."""
@@ -54,11 +59,14 @@ class Faults:
     """Set to end early."""
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def campaign(self, kills: int, told: Callable[[str], None]) -> None:
-        """Hurt the ledger so many times."""
+    async def campaign(
+        self, kills: int, told: Callable[[str], None], *, asked: Callable[[], int], operations: int
+    ) -> None:
+        """Hurt the ledger so many times, spread over so many operations; `asked` says how many there were so far."""
         weights = {name: weight for name, weight in WEIGHTS.items() if name != "disk" or self.disk is not None}
         while (done := self.counts.total()) < kills and not self.enough.is_set():
             await asyncio.sleep(self.chance.uniform(*PAUSE_SECONDS))
+            await self._share_of(asked, done * operations // kills)
             for replica in self.replicas:
                 replica.look_after()
             (name,) = self.chance.choices(list(weights), weights=list(weights.values()))
@@ -68,6 +76,13 @@ class Faults:
                 if (done + 1) % 25 == 0:
                     told(f"fault {done + 1} of {kills}: {what}")
         await asyncio.gather(*self._under_way)
+
+    async def _share_of(self, asked: Callable[[], int], operations: int) -> None:
+        """Wait for the operations that come before this fault; not for ever, for all may be down."""
+        with contextlib.suppress(AssertionError):
+            await wait_until(
+                lambda: asked() >= operations or self.enough.is_set(), timeout_seconds=SHARE_SECONDS, every_seconds=0.05
+            )
 
     async def _done(self, name: str) -> str | None:
         """Do it; what it was, or None if there was nothing to hurt."""

@@ -5,7 +5,8 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +57,12 @@ async def run(
                     story = Story(system, ports, seed)
                     faults = Faults(system, proxy, processes, disk, random.Random(seed))
                     stop = asyncio.Event()
-                    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, faults.enough.set)
                     flow = asyncio.create_task(story.flow(stop))
-                    await _until(story, flow, operations // 100)  # all are up before the first is hurt
-                    await faults.campaign(kills, told)
-                    if not faults.enough.is_set():
-                        await _until(story, flow, operations)
+                    with _interrupting(faults.enough):
+                        await _until(story, flow, operations // 100)  # all are up before the first is hurt
+                        await faults.campaign(kills, told, asked=lambda: story.operations, operations=operations)
+                        if not faults.enough.is_set():
+                            await _until(story, flow, operations)
                     stop.set()
                     await flow
                     told(f"no more faults after {story.operations} operations; waiting for calm")
@@ -85,6 +86,16 @@ async def run(
         Figure("stuck", len(verdict.stuck), "findings"),
         Figure("seconds", round(seconds), "s"),
     ]  # fmt: skip
+
+
+@contextmanager
+def _interrupting(enough: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, enough.set)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _until(story: Story, flow: "asyncio.Task[None]", operations: int) -> None:
