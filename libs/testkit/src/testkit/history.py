@@ -203,7 +203,7 @@ class _Told:
         if answer.result == "held":
             yield from self._claim_held(posting, answer)
             return
-        if answer.result == "posted" and not answer.lines:
+        if answer.result == "posted" and not answer.lines and posting.kind != "revoke":  # which may wait for a hold
             yield Finding("lost", f"{self._name(posting)} was posted without entries")
         for line in answer.lines:
             kept = self.lines[line.seq - 1] if line.seq <= len(self.lines) else None

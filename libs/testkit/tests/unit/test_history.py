@@ -157,6 +157,15 @@ def test_what_waited_takes_effect_when_its_cause_comes() -> None:
     assert found([parked, told(statement[0], 2, 3)], statement) == ["lost", "duplicated"]
 
 
+def test_a_take_back_may_wait_for_the_end_of_a_hold() -> None:
+    """It is posted without entries then, and has one when the hold ends; nothing else is."""
+    statement = lines(("a", "award", 10), ("r", "revoke", 4))
+    award, revoke = told(statement[0], 0, 1), Call(A, "r", "revoke", 2, 3, Answer("posted"))
+    assert found([award, revoke], statement) == []
+    assert found([award, revoke], statement[:1]) == []
+    assert found([award, Call(A, "d", "debit", 2, 3, Answer("posted"))], statement[:1]) == ["lost"]
+
+
 def test_a_hold_is_found_by_its_key_and_its_balance() -> None:
     statement = lines(("a", "award", 10), ("h", "hold", 4))
     good = Call(A, "h", "hold", 2, 3, Answer("held", after=Buckets(6, 0, 4)))

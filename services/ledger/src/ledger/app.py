@@ -1,11 +1,12 @@
 """The whole ledger on one page: what it listens to, what it does on time, what it answers."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import asyncpg
 
-from chassis import Runtime, Service
+from chassis import Outcome, Runtime, Service, Transaction
 from ledger import api, consumers, start
 from ledger.connections import reading_settings, snapshot
 from ledger.jobs import jobs
@@ -16,6 +17,9 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 READ_CONNECTIONS = 4
 """Of one process, besides the one for balances: a read takes a fraction of a millisecond."""
+
+START_SECONDS = 60.0
+"""For a database that is starting too, as long as the chassis itself waits for one."""
 
 
 def build(settings: LedgerSettings | None = None) -> Service:
@@ -41,9 +45,15 @@ async def _start(runtime: Runtime) -> None:
     settings = runtime.service.settings
     assert isinstance(settings, LedgerSettings)
     if settings.seal_folder is not None:
-        async with runtime.database.look() as driver:
-            await start.check(driver, settings.seal_folder)
+        # Tried again while Postgres comes back: whoever starts beside it must not end because of it.
+        check = partial(_hold_against, settings.seal_folder)
+        await runtime.database.execute(check, [], retry_seconds=START_SECONDS)
     await _open_desk(runtime, settings)
+
+
+async def _hold_against(folder: Path, tx: Transaction, _: Sequence[object]) -> Outcome:
+    await start.check(tx.driver, folder)
+    return Outcome()
 
 
 async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:

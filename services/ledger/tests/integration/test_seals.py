@@ -305,6 +305,28 @@ async def test_a_log_that_differs_from_its_seals_does_not_start(seals: Seals, ch
         await checked(seals)
 
 
+async def test_a_start_outlives_a_database_that_comes_back(seals: Seals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres ends in the midst of the check: it is made again, and the service starts."""
+    await fill(seals.ledger)
+    await seals.run()
+    check, tries = start.check, []
+
+    async def cut_once(driver: asyncpg.Connection, folder: Path) -> int:
+        tries.append(folder)
+        if len(tries) == 1:
+            await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await check(driver, folder)
+
+    monkeypatch.setattr(start, "check", cut_once)
+    runtime = Runtime(build(seals.settings()))
+    assert runtime.service.startup is not None
+    assert runtime.service.shutdown is not None
+    await runtime.service.startup(runtime)
+    await runtime.service.shutdown(runtime)
+    await runtime.database.close()
+    assert tries == [seals.folder] * 2
+
+
 async def test_the_service_refuses_to_start_on_it(seals: Seals) -> None:
     for _ in range(3):
         await seals.ledger.award("m-1", 10)

@@ -23,6 +23,9 @@ MODES: Final = ("api", "api", "worker", "worker", "jobs")
 JOBS_EVERY_SECONDS: Final = 2.0
 """Often, so that many kills find a job at work."""
 
+LAST_WORDS: Final = 1_500
+"""Characters of a log that say why it ended."""
+
 STOP_SECONDS: Final = 20.0
 
 
@@ -36,8 +39,8 @@ class Replica:
     system: System
     port: int
     starts: int = 0
-    ended_by_itself: int = 0
-    """A ledger outlives whatever happens to its engines; only a kill ends it."""
+    ended_by_itself: list[str] = field(default_factory=list)
+    """A ledger outlives whatever happens to its engines, and only a kill ends it: last words of those that did not."""
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def start(self) -> None:
@@ -66,7 +69,7 @@ class Replica:
     def look_after(self) -> None:
         """Start it again if it has ended."""
         if self._process is not None and self._process.poll() is not None:
-            self.ended_by_itself += 1
+            self.ended_by_itself.append(self.system.log(self.name).read_text(errors="replace")[-LAST_WORDS:])
             self.start()
 
     async def stop(self) -> None:

@@ -68,8 +68,7 @@ async def run(
                     told(f"no more faults after {story.operations} operations; waiting for calm")
                     verdict = await judge(system, on, story, processes)
                     for process in processes:
-                        if process.ended_by_itself:
-                            verdict.stuck.append(f"{process.name} ended {process.ended_by_itself} times by itself")
+                        verdict.stuck += [f"{process.name} ended by itself: {said}" for said in process.ended_by_itself]
                     seconds = time.monotonic() - started
     told(str(verdict))
     return verdict, [
