@@ -92,12 +92,10 @@ class Story:
         """Ask again for whatever has no end yet, until all have one."""
         wire = _Wire(self)
         give_up_at = time.monotonic() + SETTLE_SECONDS
-        while unknown := self._unknown():
-            if time.monotonic() > give_up_at:
-                return  # the checker says what is left
-            holds = [asked for asked in unknown if asked.kind in _PATHS]
-            for asked in holds:
-                await wire.post(asked)
+        while (unknown := self._unknown()) and time.monotonic() < give_up_at:  # the checker says what is left
+            for asked in unknown:
+                if asked.kind in _PATHS:
+                    await wire.post(asked)
             for shop in sorted({asked.place.shop for asked in unknown}):
                 some = [asked for asked in unknown if asked.place.shop == shop and asked.kind not in _PATHS]
                 for first in range(0, len(some), SETTLED_TOGETHER):
