@@ -31,7 +31,7 @@ PUBLISH_SECONDS: Final = 0.25
 
 SETTLED_TOGETHER: Final = 500
 """Postings asked again in one call when all is over."""
-SETTLE_SECONDS: Final = 240.0
+SETTLE_SECONDS: Final = 900.0
 """For all of it, once there are no more faults."""
 
 
