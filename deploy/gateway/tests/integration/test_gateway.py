@@ -79,7 +79,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory, tokens: Tokens) -> A
         pages=folder,
         requests_per_second=50,
         body_bytes=10_000,
-        request_seconds=1,
+        request_seconds=2,
     )
     configuration = folder / "envoy.yaml"
     configuration.write_text(render(settings))
