@@ -147,8 +147,9 @@ class Model:
             elif what == 1:
                 self.end_hold(thing, 0)
             else:
+                left_over = self.left_over(thing)  # it is no ended lot yet, that goes before all others
                 thing.ended = True
-                self.expire(thing, self.left_over(thing))
+                self.expire(thing, left_over)
 
     def expire(self, lot: MLot, points: int) -> None:
         lot.left -= points
@@ -166,8 +167,8 @@ class Model:
         return not lot.pending and hold.placed < lot.ends
 
     def allocate(self, holds: list[MHold], left: dict[int, int]) -> bool:
-        """Give every hold its points in consumption order, the newest hold first; False if one goes short."""
-        lots = sorted(self.lots, key=lambda lot: lot.rank)
+        """Give every hold its points, ended lots first, the newest hold first; False if one goes short."""
+        lots = sorted(self.lots, key=lambda lot: (not lot.ended, lot.rank))
         for hold in sorted(holds, key=lambda hold: -hold.number):
             for _ in range(hold.amount):
                 for lot in lots:
@@ -237,6 +238,7 @@ class Model:
             key=lambda lot: (
                 not (award is not None and lot.award == award),
                 not (order is not None and lot.order == order),
+                not lot.ended,
                 lot.rank,
             ),
         )

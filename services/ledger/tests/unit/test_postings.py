@@ -193,18 +193,55 @@ def test_a_capture_never_fails_whatever_came_since(shelf):
     assert "expire" not in shelf.kinds
 
 
-def test_without_need_a_capture_keeps_to_the_order_of_consumption(shelf):
+def test_a_capture_uses_an_ended_lot_kept_for_it_before_a_better_one(shelf):
+    """Nobody loses points that were kept for a hold because others of a better priority came meanwhile."""
     shelf.award(60, expires_at="03-01", priority=1)
     shelf.at("02-28").hold("early", 60)
     shelf.at("03-02").award(60, priority=0)
-    shelf.capture("early")
+    shelf.capture("early", 50)
     assert [entry.kind for entry in shelf.entries()[-2:]] == ["capture", "expire"]
-    assert shelf.lots_of(shelf.entries()[-2]) == [(3, -60)]
-    assert shelf.lots_of(shelf.entries()[-1]) == [(1, -60)]
+    assert shelf.lots_of(shelf.entries()[-2]) == [(1, -50)]
+    assert shelf.lots_of(shelf.entries()[-1]) == [(1, -10)]
+    assert shelf.buckets() == (60, 0, 0, 0)
+
+
+def test_a_capture_keeps_to_the_order_of_consumption_where_nothing_has_ended(shelf):
+    shelf.award(60, expires_at="03-01", priority=1)
+    shelf.at("02-27").hold("h", 60)
+    shelf.at("02-28").award(60, priority=0)
+    shelf.capture("h")
+    assert shelf.lots_of(shelf.entries()[-1]) == [(3, -60)]
+    assert shelf.buckets() == (60, 0, 0, 0)
+
+
+def test_at_its_end_a_lot_keeps_nothing_that_better_ones_can_serve(shelf):
+    """Until then it is a lot like all others, in the order of consumption."""
+    shelf.award(60, expires_at="03-01", priority=1)
+    shelf.award(50, priority=0)
+    shelf.at("02-28").hold("h", 60)
+    shelf.at("03-01").job()
+    assert shelf.system == {"issued": -110, "expired": 50}
+    shelf.capture("h")
+    assert shelf.lots_of(shelf.entries()[-1]) == [(1, -10), (2, -50)]
+    assert shelf.buckets() == (0, 0, 0, 0)
+
+
+def test_what_waited_for_a_hold_is_taken_from_its_ended_lot_before_a_better_one(shelf):
+    """As any use of the hold; only the order's own lots come before."""
+    shelf.award(12, key="a", order="o")  # 1
+    shelf.debit(9)
+    shelf.award(20, expires_at="03-01", priority=1)  # 3
+    shelf.award(5)  # 4
+    shelf.at("02-28").hold("h", 28)
+    assert shelf.at("03-02").revoke("a", 12).facts == {"taken": 0, "held": 12, "missing": 0}
+    assert shelf.release("h").facts == {"captured": 0, "released": 16, "expiring": 11}
+    assert [shelf.lots_of(entry) for entry in shelf.entries()[-3:]] == [[(1, -3), (3, -9)], [], [(3, -11)]]
+    assert shelf.buckets() == (5, 0, 0, 0)
+    assert shelf.system == {"issued": -37, "adjusted": 9, "revoked": 12, "expired": 11}
 
 
 def test_what_an_ended_lot_keeps_is_allocated_anew_when_a_hold_ends(shelf):
-    """What a better lot can serve by then, an ended one need not keep; what a late hold needs, it must."""
+    """What the holds that stay open do not use of it goes; it serves them before a better lot that came since."""
     shelf.award(100, expires_at="03-01", priority=1)
     shelf.at("02-28").hold("h1", 60)
     shelf.hold("h2", 40)

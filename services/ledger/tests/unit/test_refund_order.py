@@ -1,6 +1,8 @@
 """A refund's steps (take-backs and returns of one order) give the same sums in whatever order they arrive."""
 
-from hypothesis import given, settings
+from random import Random
+
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain import GiveBack, Revoke
@@ -63,6 +65,38 @@ def after(shelf, case, steps):
     return shelf.buckets(), {name: total for name, total in shelf.system.items() if total}, shelf.account().earned
 
 
+class Arriving(Random):
+    """A shuffle of one's own choice: the steps arrive in just this order, named by their places in the case."""
+
+    def __init__(self, *places):
+        super().__init__(0)
+        self.places = places
+
+    def shuffle(self, steps):
+        assert sorted(self.places) == list(range(len(steps)))
+        steps[:] = [steps[place] for place in self.places]
+
+
+# Cases that longer runs have found.
+# A take-back before the return uses up a live lot that it would have left after it: the hold, whose ended lot is kept
+# and stands between the two in consumption order, must end with the same balance all the same.
+KEPT_BETWEEN = (
+    [(25, "03-01", 1), (6, "12-01", 1), (25, "03-01", 1), (18, "12-01", 0)],
+    *(26, [14], False, 25, 6, 17, "captured"),
+    [("give", 21), ("give", 24), ("give", 26), ("a0", 7), ("a0", 11), ("a0", 14)],
+    False,
+)
+# The same in two steps, with the policy `debt`.
+KEPT_BETWEEN_SMALL = (
+    [(4, "12-01", 2), (3, "03-01", 2), (1, "12-01", 0)],
+    *(1, [2], False, 2, 2, 0, "captured"),
+    [("give", 1), ("a0", 2)],
+    False,
+)
+
+
+@example(case=KEPT_BETWEEN, policy="forgive", shuffle=Arriving(5, 3, 1, 0, 2, 4))
+@example(case=KEPT_BETWEEN_SMALL, policy="debt", shuffle=Arriving(1, 0))
 @settings(max_examples=300)
 @given(case=refunds(), policy=st.sampled_from(["forgive", "debt"]), shuffle=st.randoms(use_true_random=False))
 def test_refund_steps_in_any_order(books, case, policy, shuffle):

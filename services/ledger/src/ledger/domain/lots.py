@@ -25,13 +25,30 @@ def live_lots(account: Account) -> Iterator[Lot]:
     return (lot for lot in queue_of(account) if lot.remaining and not lot.pending and not lot.ended)
 
 
+def held_lots(account: Account) -> list[Lot]:
+    """What holds may use: ended lots that were kept for them first, then all others, each in consumption order.
+
+    Mostly that is the order of consumption: of one priority, what has ended ends first. Across priorities it makes what
+    an ended lot still gives depend on how much there is beside it, and not on which lots earlier debits left, so that
+    the steps of a refund commute beside holds too. And nobody loses points that a hold could still have used.
+    """
+    lots = [lot for lot in queue_of(account) if lot.remaining and not lot.pending]
+    if any(lot.ended for lot in lots):
+        lots.sort(key=lambda lot: not lot.ended)  # stable
+    return lots
+
+
 def own_first(lots: Iterable[Lot], *, own: int | None, order: str | None) -> list[Lot]:
-    """For take-backs: the award's own lot, then the order's, then all others, each in consumption order."""
+    """For take-backs: the award's own lot, then the order's, then all others, each in consumption order.
+
+    Of what was held, ended lots come first among each, as for any use of a hold.
+    """
     return sorted(
         lots,
         key=lambda lot: (
             lot.number != own,
             order is None or lot.order != order,
+            not lot.ended,
             lot.rank,
         ),
     )
@@ -82,13 +99,13 @@ def _newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
 
 
 def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int] | None]:
-    """The lots that ending a hold may consume, in consumption order, and how much of each if there is a limit.
+    """The lots that ending a hold may consume, in the order of `held_lots`, and how much of each if there is a limit.
 
     As long as no lot has ended that is all of the lots. Beside ended lots, what holds placed later could not do without
     is set aside, from the back of the order: a capture never fails for lack of points, whoever comes first.
     """
-    lots = [lot for lot in queue_of(account) if lot.remaining and not lot.pending]
-    if not any(lot.ended for lot in lots):
+    lots = held_lots(account)
+    if not lots or not lots[0].ended:
         return lots, None
     limits = {lot.number: lot.remaining for lot in lots}
     for later in _newest_first(account.holds.values()):
@@ -99,11 +116,11 @@ def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int]
 
 
 def left_by_holds(account: Account) -> dict[int, int]:
-    """What the open holds, allocated now in consumption order, would leave of each lot.
+    """What the open holds, allocated now in the order of `held_lots`, would leave of each lot.
 
     An ended lot loses exactly that: at its end, and again whenever a hold ends that it was kept for.
     """
-    lots = [lot for lot in queue_of(account) if lot.remaining and not lot.pending]
+    lots = held_lots(account)
     left = {lot.number: lot.remaining for lot in lots}
     for hold in _newest_first(account.holds.values()):
         _allocate(hold, lots, left)
