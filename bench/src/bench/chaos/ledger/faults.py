@@ -12,6 +12,7 @@ from typing import Final
 import psutil
 
 from bench.chaos.faults import SESSION_SECONDS
+from bench.chaos.ledger.clock import Clock
 from bench.chaos.ledger.disk import Disk
 from bench.chaos.ledger.proxy import Cut, Proxy
 from bench.chaos.ledger.replicas import Replica
@@ -29,6 +30,7 @@ WEIGHTS: Final = {
     "kafka": 2,
     "frozen": 2,
     "disk": 2,
+    "clock": 2,
 }
 """Lost answers cost nothing but themselves, so there are most of them; a broker is back after seconds."""
 
@@ -53,6 +55,7 @@ class Faults:
     proxy: Proxy
     replicas: list[Replica]
     disk: Disk | None
+    clock: Clock
     chance: random.Random
     counts: Counter[str] = field(default_factory=Counter)
     enough: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,6 +94,7 @@ class Faults:
             "connections": self._connections,
             "frozen": self._frozen,
             "disk": self._full,
+            "clock": self.clock.jump,
             "postgres killed": lambda: self._engine("postgres", signal.SIGKILL, "postgres killed"),
             # The server's immediate shutdown: every session is dropped, and it recovers at its next start.
             "postgres stopped": lambda: self._engine("postgres", signal.SIGQUIT, "postgres stopped at once"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.chaos.ledger.callers import Story
+from bench.chaos.ledger.clock import Clock
 from bench.chaos.ledger.disk import disk_at
 from bench.chaos.ledger.faults import Faults
 from bench.chaos.ledger.mixture import OWING
@@ -48,6 +49,8 @@ async def run(
             async with running_system(folder, engines_only=True) as system:
                 on = await books.make(system, DATABASE)
                 await _learn_debts(on)
+                clock = Clock(on, random.Random(seed))
+                await clock.install()
                 async with (
                     proxy_to(parts.postgres(system.settings).port) as proxy,
                     replicas(system, on, proxy.port) as processes,
@@ -55,7 +58,7 @@ async def run(
                     started = time.monotonic()
                     ports = [process.port for process in processes if process.mode == "api"]
                     story = Story(system, ports, seed)
-                    faults = Faults(system, proxy, processes, disk, random.Random(seed))
+                    faults = Faults(system, proxy, processes, disk, clock, random.Random(seed))
                     stop = asyncio.Event()
                     flow = asyncio.create_task(story.flow(stop))
                     with _interrupting(faults.enough):
@@ -66,7 +69,7 @@ async def run(
                     stop.set()
                     await flow
                     told(f"no more faults after {story.operations} operations; waiting for calm")
-                    verdict = await judge(system, on, story, processes)
+                    verdict = await judge(system, on, story, clock, processes)
                     for process in processes:
                         verdict.stuck += [f"{process.name} ended by itself: {said}" for said in process.ended_by_itself]
                     seconds = time.monotonic() - started

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from bench.chaos import downstream
 from bench.chaos.ledger.callers import Story
+from bench.chaos.ledger.clock import Clock
 from bench.chaos.ledger.mixture import FORGIVING, OWING
 from bench.chaos.ledger.replicas import Replica
 from bench.ledger import books
@@ -82,10 +83,11 @@ class Verdict:
         )
 
 
-async def judge(system: System, on: Books, story: Story, replicas: Sequence[Replica]) -> Verdict:
+async def judge(system: System, on: Books, story: Story, clock: Clock, replicas: Sequence[Replica]) -> Verdict:
     """Wait until all is calm, ask again for what nobody knows, end all who write, and look everywhere."""
     verdict = Verdict(operations=story.operations, ambiguous=story.ambiguous)
     await story.settle()
+    await clock.put(0)
     try:
         await wait_until(lambda: _calm(system, on), timeout_seconds=CALM_SECONDS, every_seconds=0.5, what="calm")
         await asyncio.gather(*(replica.stop() for replica in replicas if replica.mode != "worker"))
@@ -93,7 +95,7 @@ async def judge(system: System, on: Books, story: Story, replicas: Sequence[Repl
     except AssertionError as error:
         verdict.stuck.append(str(error))
     await asyncio.gather(*(replica.stop() for replica in replicas))
-    for finding in history.check(story.calls, story.reads, await _statements(on)):
+    for finding in history.check(story.calls, clock.without_foresight(story.reads), await _statements(on)):
         getattr(verdict, finding.what).append(finding.says)
     try:
         await books.check(on, outcomes=len(story.asked))
