@@ -25,6 +25,7 @@ from chassis.database import (
     is_key_violation,
     is_transient,
     sqlstate_of,
+    with_lanes,
 )
 from chassis.fence import Partition
 from chassis.messages import Consumer, Message
@@ -95,12 +96,16 @@ class Applier:
 
     async def _apply_once(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:
         """Apply a batch once: the fence, the effects and the outgoing events commit together or not at all."""
-        lanes = await lanes_of(self._database, self._consumer, messages)
         moves = {p: (self.next[p], end) for p, end in ends.items() if end != self.next[p]}
-        async with self._database.begin(lanes) as tx:
-            await fence.advance(tx.driver, self._consumer.name, moves)
-            now_live = await self._park(tx, messages)
-            await process(self._database, tx, self._consumer, now_live)
+
+        async def once(lanes: set[int]) -> list[Message]:
+            async with self._database.begin(lanes) as tx:
+                await fence.advance(tx.driver, self._consumer.name, moves)
+                now_live = await self._park(tx, messages)
+                await process(self._database, tx, self._consumer, now_live)
+            return now_live
+
+        now_live = await with_lanes(await lanes_of(self._database, self._consumer, messages), once)
         self.next.update(ends)
         # From here on nothing may raise: the batch is committed and must not be taken for one that failed.
         dead = sum(message.dead is not None for message in now_live)

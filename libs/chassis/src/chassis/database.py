@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import text
@@ -21,6 +21,11 @@ from chassis.lanes import lane_of
 from chassis.outcome import Outcome
 from chassis.settings import ServiceSettings
 from chassis.telemetry import TRANSACTION_RETRIES
+
+LaneKeys = str | tuple[str, ...]
+"""What must stay in order shares a key; a command that concerns several gives them all."""
+
+Answer = TypeVar("Answer")
 
 UseCase = Callable[["Transaction", Sequence[Any]], Awaitable[Outcome]]
 """`usecase(tx, commands in order of arrival) → Outcome`: the one shape, for HTTP, Kafka and jobs."""
@@ -60,6 +65,23 @@ class Superseded(Exception):
     """Another owner has applied these messages already; read the position again."""
 
 
+class LanesMissing(Exception):
+    """A use case has found, under its lanes, that it needs others too: all is rolled back and begins anew with them."""
+
+    def __init__(self, lanes: Iterable[int]) -> None:
+        self.lanes = frozenset(lanes)
+        super().__init__(f"lanes {sorted(self.lanes)} are not held")
+
+
+async def with_lanes(lanes: set[int], work: Callable[[set[int]], Awaitable[Answer]]) -> Answer:
+    """Do work that begins a transaction with these lanes; anew with more, as long as it finds that it needs more."""
+    while True:
+        try:
+            return await work(lanes)
+        except LanesMissing as missing:
+            lanes = lanes | missing.lanes
+
+
 @dataclass(slots=True)
 class Transaction:
     """An open transaction, READ COMMITTED, with its lanes taken."""
@@ -74,6 +96,12 @@ class Transaction:
     """The lanes that were taken at the begin."""
     lane_count: int
     """How many lanes the database has."""
+
+    def require_lanes(self, keys: Iterable[str]) -> None:
+        """Go on only if the lanes of these keys are held; what is read under them from here on stays as it is."""
+        missing = {lane_of(key, self.lane_count) for key in keys}.difference(self.lanes)
+        if missing:
+            raise LanesMissing(missing)
 
 
 class Database:
@@ -116,10 +144,16 @@ class Database:
                 self._lane_count = int((await conn.execute(text("SELECT lanes FROM lane_count"))).scalar_one())
         return self._lane_count
 
-    async def lanes_of(self, keys: Iterable[str]) -> set[int]:
-        """The lanes of these keys."""
+    async def lanes_of(self, keys: Iterable[LaneKeys]) -> set[int]:
+        """The lanes of these keys; what concerns several gives all of them."""
         count = await self.lane_count()
-        return {lane_of(key, count) for key in keys}
+        lanes = set()
+        for key in keys:
+            if type(key) is str:
+                lanes.add(lane_of(key, count))
+            else:
+                lanes.update(lane_of(part, count) for part in key)
+        return lanes
 
     @asynccontextmanager
     async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
@@ -150,7 +184,7 @@ class Database:
         usecase: UseCase,
         commands: Sequence[Any],
         *,
-        lane_key: Callable[[Any], str] | None = None,
+        lane_key: Callable[[Any], LaneKeys] | None = None,
         retry_seconds: float | None = None,
     ) -> Sequence[Any]:
         """Run a use case in one transaction and give its answers; transient faults are tried again.
@@ -161,13 +195,17 @@ class Database:
         give_up_at = time.monotonic() + budget
         backoff = FIRST_BACKOFF_SECONDS
         key_violations = 0
+
+        async def once(lanes: set[int]) -> Outcome:
+            async with self.begin(lanes) as tx:
+                outcome = await usecase(tx, commands)
+                await self.append(tx, outcome)
+            return outcome
+
         while True:
             try:
-                lanes = await self.lanes_of(lane_key(command) for command in commands) if lane_key else ()
-                async with self.begin(lanes) as tx:
-                    outcome = await usecase(tx, commands)
-                    await self.append(tx, outcome)
-                return outcome.answers
+                lanes = await self.lanes_of(lane_key(command) for command in commands) if lane_key else set()
+                return (await with_lanes(lanes, once)).answers
             except Exception as error:
                 key_violations += is_key_violation(error)
                 if (

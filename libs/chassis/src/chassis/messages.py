@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from chassis.database import Transaction, UseCase
+from chassis.database import LaneKeys, Transaction, UseCase
 from chassis.outcome import Poison
 from contracts import Event, Malformed, Topic, decode
 
@@ -76,8 +76,9 @@ class Consumer:
     commands: Mapping[type[Event], Mapper]
     """Types of the topic that are not here are passed over; types that the topic does not have are dead letters."""
     usecase: UseCase
-    lane_key: Callable[[Any], str] | None = None
-    """The key by which a command's lane is taken first of all; None when the use case needs no lanes at its begin."""
+    lane_key: Callable[[Any], LaneKeys] | None = None
+    """By which key, or keys, a command's lanes are taken first of all; None when the use case needs no lanes at its
+    begin."""
     known: Callable[[Transaction, set[str]], Awaitable[set[str]]] | None = None
     """Which of these shops are known; messages of the others wait. None when nothing needs to be known."""
     wants: Callable[[Raw], bool] | None = None

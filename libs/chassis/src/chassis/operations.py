@@ -5,6 +5,7 @@ A token for all shops may ask of all at once, as shop `*`: only there are dead l
 
 import base64
 from datetime import datetime
+from functools import partial
 from typing import Annotated, NoReturn
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from starlette.requests import Request
 
 from chassis import deadletters, waiting
 from chassis.auth import OPERATIONS, requires
-from chassis.database import Database, is_bad_data
-from chassis.messages import raw_from_row, read
+from chassis.database import Database, is_bad_data, with_lanes
+from chassis.messages import Consumer, Message, raw_from_row, read
 from chassis.outcome import Poison
 from chassis.problems import Problem
 from chassis.processing import lanes_of, process
@@ -169,27 +170,34 @@ async def replay_letter(request: Request, shop: str, letter: UUID) -> Replayed:
     raw = raw_from_row(row)
     message = read(consumer, raw, raw.traceparent)
     try:
-        async with database.begin(await lanes_of(database, consumer, [message])) as tx:
-            row = await deadletters.take(tx.driver, shop, str(letter)) or _not_found()
-            if row["replayed_at"] is not None:
-                return Replayed(id=letter, replayed_at=row["replayed_at"])
-            await waiting.lock(tx.driver, consumer.name, [message.shop])
-            blocked = await waiting.blocked(tx.driver, consumer.name, [message.shop])
-            unknown = consumer.known is not None and message.shop not in await consumer.known(tx, {message.shop})
-            if message.command is not None and (blocked or unknown):
-                await waiting.join(tx.driver, consumer.name, [message])
-            elif message.dead is None:
-                await process(database, tx, consumer, [message])
-            if message.dead is not None:
-                raise message.dead
-            await deadletters.mark_replayed(tx.driver, str(letter), tx.now)
-            return Replayed(id=letter, replayed_at=tx.now)
+        lanes = await lanes_of(database, consumer, [message])
+        return await with_lanes(lanes, partial(_replay_once, database, consumer, shop, letter, message))
     except Poison as poison:
         raise Problem(409, "still_dead", f"it still cannot be applied: {poison}", reason=poison.code) from poison
     except Exception as error:
         if is_bad_data(error):
             raise Problem(409, "still_dead", "the database still refuses it", reason="refused_by_database") from error
         raise
+
+
+async def _replay_once(
+    database: Database, consumer: Consumer, shop: str, letter: UUID, message: Message, lanes: set[int]
+) -> Replayed:
+    async with database.begin(lanes) as tx:
+        row = await deadletters.take(tx.driver, shop, str(letter)) or _not_found()
+        if row["replayed_at"] is not None:
+            return Replayed(id=letter, replayed_at=row["replayed_at"])
+        await waiting.lock(tx.driver, consumer.name, [message.shop])
+        blocked = await waiting.blocked(tx.driver, consumer.name, [message.shop])
+        unknown = consumer.known is not None and message.shop not in await consumer.known(tx, {message.shop})
+        if message.command is not None and (blocked or unknown):
+            await waiting.join(tx.driver, consumer.name, [message])
+        elif message.dead is None:
+            await process(database, tx, consumer, [message])
+        if message.dead is not None:
+            raise message.dead
+        await deadletters.mark_replayed(tx.driver, str(letter), tx.now)
+        return Replayed(id=letter, replayed_at=tx.now)
 
 
 def _not_found() -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from chassis import waiting
-from chassis.database import KEY_VIOLATION_TRIES, Database, is_bad_data, is_key_violation
+from chassis.database import KEY_VIOLATION_TRIES, Database, is_bad_data, is_key_violation, with_lanes
 from chassis.messages import Consumer, Message, read
 from chassis.outcome import Poison
 from chassis.processing import lanes_of, process
@@ -51,11 +51,14 @@ async def empty_some(database: Database, consumer: Consumer, shop: str, limit: i
 async def _apply_head(
     database: Database, consumer: Consumer, shop: str, places: Sequence[int], messages: Sequence[Message]
 ) -> bool:
-    async with database.begin(await lanes_of(database, consumer, messages)) as tx:
-        await waiting.lock(tx.driver, consumer.name, [shop])
-        if consumer.known is not None and shop not in await consumer.known(tx, {shop}):
-            return False
-        if not await waiting.leave(tx.driver, consumer.name, shop, places):
-            raise asyncpg.SerializationError("another process empties this queue")  # transient: look again
-        await process(database, tx, consumer, messages)
-    return True
+    async def once(lanes: set[int]) -> bool:
+        async with database.begin(lanes) as tx:
+            await waiting.lock(tx.driver, consumer.name, [shop])
+            if consumer.known is not None and shop not in await consumer.known(tx, {shop}):
+                return False
+            if not await waiting.leave(tx.driver, consumer.name, shop, places):
+                raise asyncpg.SerializationError("another process empties this queue")  # transient: look again
+            await process(database, tx, consumer, messages)
+        return True
+
+    return await with_lanes(await lanes_of(database, consumer, messages), once)

@@ -155,6 +155,30 @@ async def _nothing_comes(**_: Any) -> dict[TopicPartition, list[Any]]:
     return {}
 
 
+async def test_a_batch_that_lacks_a_lane_is_applied_once_with_all_that_it_needs(offline: Probe) -> None:
+    database = Database(offline.settings)
+    tries: list[tuple[int, ...]] = []
+
+    async def usecase(tx: Transaction, commands: Sequence[Record]) -> Outcome:
+        tries.append(tx.lanes)
+        outcome = await record(tx, commands)
+        tx.require_lanes(["corner/m", "corner/other", "corner/third"])
+        return outcome
+
+    await _standing_at(database, 0)
+    consumer = _consumer(usecase)
+    applier = Applier("probe.activities", consumer, database)
+    applier.next[PARTITION] = 0
+    await applier.apply([read(consumer, _raw(n), None) for n in range(3)], {PARTITION: 3}, asyncio.Event())
+    assert await offline.effects() == ["corner/a-0", "corner/a-1", "corner/a-2"]
+    wanted = await database.lanes_of(["corner/m", "corner/other", "corner/third"])
+    assert [set(lanes) for lanes in tries] == [set(), wanted]
+    await _wait_in_queue(database, consumer, _raw(3))
+    await queues.empty_some(database, consumer, "corner", 10)
+    assert await offline.effects() == [f"corner/a-{n}" for n in range(4)]
+    await database.close()
+
+
 async def test_a_shop_that_became_known_meanwhile_is_seen_under_the_lock_and_nothing_waits(offline: Probe) -> None:
     database, looks = Database(offline.settings), 0
 

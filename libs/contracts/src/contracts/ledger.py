@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StringConstraints
 
-from contracts.event import Event, Instant, MemberId, Model, OpaqueId, PostingKey
+from contracts.event import Event, Instant, MemberId, Model, OpaqueId, Points, PositivePoints, PostingKey
 from contracts.postings import Cause
 from contracts.topic import Topic
 
@@ -29,11 +29,23 @@ class Buckets(Model):
 class LotChange(Model):
     """What an entry did to one lot."""
 
-    lot: OpaqueId = Field(description="Unique in its account: the `seq` of the entry that opened it.")
+    lot: OpaqueId = Field(description="Unique in its account.")
     change: int = Field(description="Points that the lot gained or lost.")
     remaining: int = Field(description="Points left in it afterwards.")
     activates_at: Instant = Field(description="Of points that wait for an event (`cause.activates_on`): not before it.")
     expires_at: Instant | None = None
+
+
+class EntryCause(Cause):
+    """Why an entry was made: what its posting says, and where two members are concerned the other one."""
+
+    gift: OpaqueId | None = Field(default=None, description="The gift that points were given or got by.")
+    merge: OpaqueId | None = Field(default=None, description="The merge that moved all that a member had, or back.")
+    member: MemberId | None = Field(default=None, description="The other member, whom they came from or went to.")
+    missing: PositivePoints | None = Field(
+        default=None, description="Of a merge that was undone: points that did not come back, spent or expired."
+    )
+    expired: Points | None = Field(default=None, description="Of the missing ones, those that have expired.")
 
 
 class PointsChanged(Event):
@@ -48,8 +60,8 @@ class PointsChanged(Event):
     seq: int = Field(ge=1, description="Grows by one per entry of the account.")
     entry: OpaqueId
     kind: str = Field(
-        description="award, activate, expire, revoke, hold, capture, release, spend, give_back, credit, debit, top_up, "
-        "…"
+        description="award, activate, expire, revoke, hold, capture, release, time_out, spend, give_back, credit,"
+        " debit, top_up, gift_out, gift_in, freeze, unfreeze, merge_out, merge_in, unmerge_out, unmerge_in, …"
     )
     at: Instant
     recorded_at: Instant
@@ -58,7 +70,7 @@ class PointsChanged(Event):
     order: OpaqueId | None = None
     checkout: OpaqueId | None = None
     hold: OpaqueId | None = Field(default=None, description="The hold that was placed, captured, released or ended.")
-    cause: Cause = Cause()
+    cause: EntryCause = EntryCause()
     changes: Buckets
     system: dict[str, int] = Field(description="System accounts on the other side; all changes sum to zero.")
     balances: Buckets = Field(description="The buckets after the entry.")
@@ -88,7 +100,7 @@ class PointsChanged(Event):
             source="rules",
             posting="10042/1/everything-earns/paid",
             order="10042",
-            cause=Cause(rule="everything-earns", rule_version=7),
+            cause=EntryCause(rule="everything-earns", rule_version=7),
             changes=Buckets(available=11),
             system={"issued": -11},
             balances=Buckets(available=131),

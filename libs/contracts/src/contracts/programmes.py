@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from contracts.event import Currency, Event, Model, Points, Text
+from contracts.event import MAX_POINTS, Currency, Event, Model, Points, Text
 from contracts.topic import Topic
 
 
@@ -49,6 +49,12 @@ class ProgrammeChanged(Event):
         default=30, ge=1, le=10_080, description="Minutes that a checkout keeps points before they are free again."
     )
     approval_above: ApprovalAbove = ApprovalAbove()
+    gifts_per_day: int = Field(
+        default=10, ge=0, le=1_000, description="Gifts that a member may give in a day of the shop; 0: none."
+    )
+    gift_points_per_day: int = Field(
+        default=10_000, ge=0, le=MAX_POINTS, description="Points that a member may give in a day of the shop."
+    )
 
     @classmethod
     def example(cls) -> Self:

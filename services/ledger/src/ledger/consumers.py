@@ -58,6 +58,8 @@ def _programme(event: ProgrammeChanged, received: Received) -> LearnProgramme:  
         approval_above={
             asset: above for asset in ASSETS if (above := getattr(event.approval_above, asset, None)) is not None
         },
+        gifts_per_day=event.gifts_per_day,
+        gift_points_per_day=event.gift_points_per_day,
     )
 
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ import structlog
 
 from chassis import Database, Transaction
 from chassis import Outcome as Answers
-from chassis.database import is_transient
+from chassis.database import is_transient, with_lanes
 from chassis.lanes import lane_of
 from ledger import usecases
 from ledger.domain import Credit, Debit, Outcome, Result, decide
@@ -131,14 +132,19 @@ async def _work_chunk(database: Database, one: Import) -> None:
         async with database.look() as driver:
             first_line, lines, content = await imports.chunk(driver, one.id, number)
         for part in await _parts(one, Chunk(number, first_line, lines, content), await database.lane_count()):
-            async with database.begin([part.lane] if part.lane != INVALID else []) as tx:
-                if not await work_part(tx, part):
-                    return
+            lanes = {part.lane} if part.lane != INVALID else set()
+            if not await with_lanes(lanes, partial(_work_part, database, part)):
+                return
         number += 1
     async with database.begin() as tx:
         await imports.advance(tx.driver, one.id, dry=one.dry, upto=number, at=tx.now)
     if number >= one.chunks:
         structlog.get_logger().info("import_over", shop=one.shop, import_id=str(one.id), dry=one.dry)
+
+
+async def _work_part(database: Database, part: "Part", lanes: set[int]) -> bool:
+    async with database.begin(lanes) as tx:
+        return await work_part(tx, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ async def _parts(one: Import, chunk: Chunk, lane_count: int) -> list[Part]:
         except LineInvalid as error:
             invalid.append(LineError(number, error.code, error.detail))
             continue
-        by_lane[lane_of(usecases.lane_key(asked), lane_count)].append((number, asked))
+        by_lane[lane_of(usecases.member_key(asked), lane_count)].append((number, asked))
     parts = [
         Part(one.id, one.dry, chunk.number, lane, batch, asked=lines)
         for lane, all_lines in sorted(by_lane.items())

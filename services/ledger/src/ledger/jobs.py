@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from chassis import Database, Job
+from chassis.database import with_lanes
 from chassis.lanes import lane_of
 from ledger import approving, importing, metrics, usecases
 from ledger.approving import ExpireProposal
@@ -113,9 +114,9 @@ async def look_at_parked(database: Database, alarm_seconds: float) -> None:
         overdue = await upkeep.parked_long(tx.driver, tx.now - timedelta(seconds=alarm_seconds), REPORTED)
     for row in overdue:
         lane_key = f"{row['shop']}/{row['member']}"
-        async with database.begin(await database.lanes_of([lane_key])) as tx:
-            settled = await usecases.offer_again(tx, row["account_id"], (row["shop"], row["source"], row["key"]))
-        if not settled:
+        key = (row["shop"], row["source"], row["key"])
+        lanes = await database.lanes_of([lane_key])
+        if not await with_lanes(lanes, partial(_offer_again, database, row["account_id"], key)):
             log.warning(
                 "posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"]
             )
@@ -131,6 +132,11 @@ async def expire_proposals(database: Database, stop: asyncio.Event) -> None:
             await database.execute(approving.expire_proposals, [command], lane_key=approving.lane_key)
         if len(due) < REPORTED:
             return
+
+
+async def _offer_again(database: Database, account_id: UUID, key: tuple[str, str, str], lanes: set[int]) -> bool:
+    async with database.begin(lanes) as tx:
+        return await usecases.offer_again(tx, account_id, key)
 
 
 class Checker:

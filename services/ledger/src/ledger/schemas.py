@@ -230,6 +230,95 @@ class SettledHold(Answered):
     repeated: bool
 
 
+# -- members
+
+
+class AskedByOperator(Asked):
+    """Who does it to a member, and why; kept in the history for ever, so codes, not words."""
+
+    operator: OpaqueId
+    reason: OpaqueId = Field(description="A code such as `lost_card` or `fraud`.")
+
+
+class FrozenMember(Answered):
+    """A member that was frozen, or let go again."""
+
+    member: str
+    frozen: bool
+    outcome: Literal["posted", "unchanged"] = Field(description="unchanged: it was so already.")
+    repeated: bool = Field(description="Asked before; this is the first answer again.")
+    entry: Posted | None = Field(description="The entry that says so; it moves nothing. Null where nothing changed.")
+
+
+# -- gifts
+
+
+class AskedGift(Asked):
+    """Points to give; no words go with them, since what happened is kept for ever."""
+
+    to: MemberId = Field(description="The member that gets them.")
+    amount: PositivePoints
+    asset: Asset = "points"
+
+
+class Gift(Answered):
+    """Points that were given."""
+
+    gift: str = Field(description="Its id, which the entries of both members name in their cause.")
+    member: str
+    to: str
+    asset: str
+    amount: int
+    balance: BucketSums = Field(description="The giver's, after it.")
+    repeated: bool = Field(description="Asked before; this is the first answer again.")
+
+
+# -- merges
+
+
+class AskedMerge(AskedByOperator):
+    """Whom to merge a member into, who does it, and why."""
+
+    into: MemberId
+
+
+class MovedPoints(Answered):
+    """Of one asset, what a merge moved. `debt` is at or below zero."""
+
+    asset: str
+    available: int
+    pending: int
+    held: int
+    debt: int
+
+
+class ReturnedPoints(MovedPoints):
+    """Of one asset, what moved back, and what did not."""
+
+    missing: int = Field(description="Points that came and did not go back: spent meanwhile, or expired.")
+    expired: int = Field(description="Of the missing ones, those that have expired.")
+
+
+class MergedMembers(Answered):
+    """A merge: its id is what undoes it."""
+
+    merge: str
+    member: str
+    into: str
+    moved: list[MovedPoints]
+    repeated: bool = Field(description="Asked before; this is the first answer again.")
+
+
+class UndoneMerge(Answered):
+    """A merge that was undone."""
+
+    merge: str
+    member: str
+    into: str
+    returned: list[ReturnedPoints]
+    repeated: bool = Field(description="Asked before; this is the first answer again.")
+
+
 # -- balances
 
 
@@ -261,6 +350,12 @@ class MemberBalances(Answered):
 
     member: str
     as_of: datetime
+    frozen: bool = Field(
+        description="Whether nothing new may take the member's points; now, also where `as_of` is past."
+    )
+    merged_into: str | None = Field(
+        description="The member that has the points now, if they were merged; now, also where `as_of` is past."
+    )
     balances: list[Balance]
 
 
@@ -284,6 +379,7 @@ class Statement(Answered):
 
     entries: list[Annotated[Posted | Refused, Field(discriminator="type")]]
     next: str | None = Field(description="Give as `after` for the next page; null on the last.")
+    merged_into: str | None = Field(description="The member whose statement goes on with what came of this one's.")
 
 
 # -- files of postings

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
 from sqlalchemy.types import TypeEngine
 
@@ -39,8 +39,10 @@ account = Table(
     _column("hash", _BYTES),
     _column("last_at", _INSTANT, null=True),
     _column("next_due_at", _INSTANT, null=True),
+    _column("noted", _FLAG),
     comment="A member's points of one asset.",
 )
+"""`noted`: table `member` has a row of its member."""
 
 entry = Table(
     "entry",
@@ -253,6 +255,57 @@ memo = Table(
     comment="Operators' words; erasable.",
 )
 
+member = Table(
+    "member",
+    metadata,
+    _column("shop", _TEXT, key=True),
+    _column("member", _TEXT, key=True),
+    _column("frozen", _FLAG),
+    _column("merged_into", _TEXT, null=True),
+    comment="Members of whom more is known than points; all others have no row.",
+)
+
+merge = Table(
+    "merge",
+    metadata,
+    _column("shop", _TEXT, key=True),
+    _column("merge", _TEXT, key=True),
+    _column("asset", _TEXT, key=True),
+    _column("member", _TEXT),
+    _column("into_member", _TEXT),
+    _column("account_id", _ID),
+    _column("into_account_id", _ID),
+    _column("number", _NUMBER),
+    _column("points", _NUMBER),
+    _column("earned", _NUMBER),
+    _column("spent", _NUMBER),
+    _column("taken_back", _NUMBER),
+    _column("given_back", _NUMBER),
+    _column("undone", _FLAG),
+    comment="What members' accounts brought when they were merged into others, for its undoing.",
+)
+
+moved_lot = Table(
+    "moved_lot",
+    metadata,
+    _column("account_id", _ID, key=True),
+    _column("number", _NUMBER, key=True),
+    _column("merge", _TEXT),
+    _column("from_account_id", _ID),
+    _column("from_number", _NUMBER),
+    comment="Which lots go on in the place of which others, by merges that stand.",
+)
+
+gift_day = Table(
+    "gift_day",
+    metadata,
+    _column("account_id", _ID, key=True),
+    _column("day", Date()),
+    _column("gifts", _NUMBER),
+    _column("points", _NUMBER),
+    comment="What each account has given on the newest day on which it gave.",
+)
+
 programme = Table(
     "programme",
     metadata,
@@ -262,6 +315,8 @@ programme = Table(
     _column("zone", _TEXT),
     _column("currency", _TEXT, null=True),
     _column("approval_above", _JSON),
+    _column("gifts_per_day", _NUMBER),
+    _column("gift_points_per_day", _NUMBER),
     comment="What the ledger needs to know of each shop's programme.",
 )
 

@@ -1,30 +1,38 @@
 """What the ledger does: settle postings, apply what is due, learn programmes; the same for HTTP, Kafka and jobs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
 from chassis import Outcome as Result
 from chassis import Transaction
+from chassis.database import LaneKeys
 from ledger import metrics
 from ledger.domain import (
     Account,
+    AccountKey,
     Decision,
     Entry,
+    Gift,
     HoldId,
     HoldRecord,
+    Merge,
     Outcome,
     Posting,
     PostingId,
     State,
+    UndoMerge,
     decide,
     settle_due,
     settle_parked,
 )
-from ledger.store import memos, programmes, reading
+from ledger.domain.books import GIFT_POINTS_PER_DAY, GIFTS_PER_DAY
+from ledger.store import memos, merging, moved, programmes, reading
 from ledger.store.loading import load, load_whole, parked_of
 from ledger.store.rows import json_text
 from ledger.store.saving import Memo, save
@@ -39,8 +47,24 @@ class Asked:
     trace: str | None = None
 
 
-def lane_key(asked: Asked) -> str:
-    """What must stay in order: all assets of a member share a lane."""
+def lane_key(asked: Asked) -> LaneKeys:
+    """What must stay in order: all assets of a member share a lane; some postings concern two members."""
+    posting = asked.posting
+    other = _OTHER_MEMBER.get(type(posting))
+    key = f"{posting.shop}/{posting.member}"
+    return key if other is None else (key, f"{posting.shop}/{other(posting)}")
+
+
+_OTHER_MEMBER: Final[Mapping[type[Posting], Callable[[Any], str]]] = {
+    Gift: attrgetter("to"),
+    Merge: attrgetter("into"),
+    UndoMerge: attrgetter("into"),
+}
+"""Of postings that concern two members, the second."""
+
+
+def member_key(asked: Asked) -> str:
+    """The lane's key of the member that a posting names."""
     return f"{asked.posting.shop}/{asked.posting.member}"
 
 
@@ -100,7 +124,7 @@ async def _settled(tx: Transaction, state: State, decision: Decision, postings: 
     answers = []
     earlier: dict[UUID, tuple[Account, int, int]] = {}
     for posting, outcome in zip(postings, decision.outcomes, strict=True):
-        account = state.accounts[posting.account_key]
+        account = state.accounts.get(outcome.account) or await _account(tx, outcome.account)
         numbers = range(outcome.first_seq, outcome.last_seq + 1) if outcome.first_seq else range(0)
         entries = [entry for number in numbers if (entry := fresh.get((account.id, number)))]
         if len(entries) < len(numbers):
@@ -121,6 +145,26 @@ async def _settled(tx: Transaction, state: State, decision: Decision, postings: 
                     if outcome.first_seq <= entry.seq <= outcome.last_seq
                 ]
     return answers
+
+
+async def _account(tx: Transaction, key: AccountKey) -> Account:
+    """The account of a repeated posting's first answer, if it is another one by now."""
+    account = await reading.account_by_key(tx.driver, key)
+    assert account is not None, "what was answered has an account"
+    return account
+
+
+async def merge(tx: Transaction, asked: Sequence[Asked]) -> Result:
+    """Merge members, or undo it: one of it in a transaction, which reads and moves whole accounts."""
+    (one,) = asked
+    assert isinstance(one.posting, Merge | UndoMerge), "nothing else moves whole accounts"
+    loaded = await merging.load(tx.driver, one.posting, tx.lanes)
+    decision = decide(loaded.state, [one.posting], tx.now)
+    await moved.save(tx.driver, decision.merged)
+    traces = {} if one.trace is None else {one.posting.id: one.trace}
+    await save(tx.driver, loaded, decision, lane_count=tx.lane_count, traces=traces)
+    _count(decision)
+    return Result(answers=decision.outcomes)
 
 
 async def bring_up_to_date(tx: Transaction, account_ids: Sequence[UUID]) -> Result:
@@ -154,6 +198,8 @@ class LearnProgramme:
     currency: str
     approval_above: Mapping[str, int] = field(default_factory=dict)
     """By asset."""
+    gifts_per_day: int = GIFTS_PER_DAY
+    gift_points_per_day: int = GIFT_POINTS_PER_DAY
 
 
 async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgramme]) -> Result:
@@ -165,7 +211,16 @@ async def learn_programmes(tx: Transaction, programmes_told: Sequence[LearnProgr
     kept = await programmes.save(
         tx.driver,
         [
-            (told.shop, told.revision, told.shortfall, told.zone, told.currency, json_text(told.approval_above))
+            (
+                told.shop,
+                told.revision,
+                told.shortfall,
+                told.zone,
+                told.currency,
+                json_text(told.approval_above),
+                told.gifts_per_day,
+                told.gift_points_per_day,
+            )
             for _, told in sorted(newest.items())
         ],
     )

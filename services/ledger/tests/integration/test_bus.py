@@ -13,7 +13,7 @@ import pytest
 from chassis import Runtime
 from chassis.lanes import lane_of
 from contracts import decode, topics
-from contracts.ledger import PointsChanged, PostingRefused
+from contracts.ledger import EntryCause, PointsChanged, PostingRefused
 from contracts.postings import Award, Cause, Debit, PostingRequested, Revoke
 from contracts.programmes import ProgrammeChanged
 from contracts.seals import LogSealed
@@ -102,7 +102,7 @@ async def test_a_posting_by_kafka_becomes_an_entry_and_its_event(bus: Bus) -> No
     assert record.headers["ce_id"] == event.entry
     assert record.headers["ce_position"] == "1"
     assert (event.kind, event.posting, event.source, event.order) == ("award", "a-1", "rules", "o-1")
-    assert event.cause == as_struct(Cause(rule="everything", rule_version=7))
+    assert event.cause == as_struct(EntryCause(rule="everything", rule_version=7))
     assert event.changes.available == 50
     assert event.balances.available == 50
     assert event.system == {"issued": -50}

@@ -201,3 +201,25 @@ async def test_no_memo_is_in_an_export(seals: Seals) -> None:
     content = await exported(seals)
     assert b"Jane" not in content
     assert b"Jane".hex().encode() not in content
+
+
+async def test_gifts_freezes_and_merges_are_verified_like_all_else(seals: Seals) -> None:
+    ledger = seals.ledger
+    operator = {"operator": "ana", "reason": "duplicate"}
+
+    async def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"idempotency-key": ledger.key()}
+        response = await ledger.http.post(f"/v1/shops/{SHOP}/{path}", json=body, headers=headers)
+        assert response.is_success, response.text
+        return dict(response.json())
+
+    await tell_a_story(ledger)
+    await post("members/m-1/gifts", {"to": "m-2", "amount": 3})
+    await post("members/m-1/freeze", operator)
+    merge = (await post("members/m-1/merge", {"into": "m-2", **operator}))["merge"]
+    await ledger.award("m-1", 5)
+    await post(f"merges/{merge}/undo", operator)
+    await ledger.check()
+    await seals.run()
+    report = verified(seals, await exported(seals))
+    assert report.good, report.findings

@@ -188,6 +188,18 @@ async def test_write_offs_and_debts_are_visible_in_the_statement(ledger: Ledger)
     assert (newest["kind"], newest["shortfall"], newest["after"]["debt"]) == ("revoke", 20, -20)
 
 
+async def test_what_is_owed_for_a_payment_without_an_order_is_repaid_by_the_next_award(ledger: Ledger) -> None:
+    await ledger.learn(shortfall="debt", revision=2)
+    await ledger.done(M, {"kind": "spend", "checkout": "c-1", "generation": 1, "amount": 30})
+    assert await ledger.buckets(M) == (0, 0, 0, -30)
+    await ledger.award(M, 20)
+    await ledger.award(M, 20)
+    assert await ledger.buckets(M) == (10, 0, 0, 0)
+    await ledger.done(M, {"kind": "give_back", "checkout": "c-1", "generation": 1, "total": 30})
+    assert await ledger.buckets(M) == (40, 0, 0, 0)
+    await ledger.check()
+
+
 # -- operators
 
 
@@ -460,6 +472,11 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
             f"{base}/balances/lookup": {"post"},
             f"{base}/members/{{member}}/entries": {"get"},
             f"{base}/members/{{member}}/proof": {"get"},
+            f"{base}/members/{{member}}/freeze": {"post"},
+            f"{base}/members/{{member}}/unfreeze": {"post"},
+            f"{base}/members/{{member}}/gifts": {"post"},
+            f"{base}/members/{{member}}/merge": {"post"},
+            f"{base}/merges/{{merge}}/undo": {"post"},
             f"{base}/ledger/check": {"get"},
             f"{base}/ledger/export": {"get"},
             f"{base}/postings/memo": {"delete"},
@@ -486,6 +503,11 @@ async def test_every_route_is_documented(ledger: Ledger) -> None:
         f"{proposals}/approve",
         f"{proposals}/reject",
         f"{base}/imports",
+        f"{base}/members/{{member}}/freeze",
+        f"{base}/members/{{member}}/unfreeze",
+        f"{base}/members/{{member}}/gifts",
+        f"{base}/members/{{member}}/merge",
+        f"{base}/merges/{{merge}}/undo",
     }
 
 

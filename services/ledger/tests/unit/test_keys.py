@@ -10,12 +10,17 @@ from ledger.domain import (
     Capture,
     Credit,
     Debit,
+    Freeze,
+    Gift,
     GiveBack,
     Hold,
+    Merge,
     Release,
     Result,
     Revoke,
     Spend,
+    UndoMerge,
+    Unfreeze,
     content_hash,
     decide,
     settle_parked,
@@ -85,6 +90,11 @@ def test_repeats_and_conflicts_within_one_batch(shelf):
         (Spend, {"checkout": "c", "generation": 1, "amount": 1},
          {"checkout": "d", "generation": 2, "amount": 2, "hold": "h"}),
         (GiveBack, {"checkout": "c", "generation": 1, "total": 1}, {"checkout": "d", "generation": 2, "total": 2}),
+        (Gift, {"to": "t", "amount": 1}, {"to": "u", "amount": 2}),
+        (Merge, {"into": "t"}, {"into": "u"}),
+        (UndoMerge, {"into": "t", "merge": "x"}, {"into": "u", "merge": "y"}),
+        (Freeze, {}, {}),
+        (Unfreeze, {}, {}),
     ],
 )  # fmt: skip
 def test_all_content_makes_the_content(shelf, kind, content, others):
@@ -95,6 +105,8 @@ def test_all_content_makes_the_content(shelf, kind, content, others):
         hashes.add(content_hash(shelf.ask(kind, **({"key": "k"} | content | {name: value}))))
     assert len(hashes) == 1 + len(others) + len(shared)
     assert content_hash(replace(one, memo_commitment=bytes(32))) == content_hash(one)
+    if isinstance(one, Spend):
+        assert content_hash(replace(one, is_new=True)) == content_hash(one)
 
 
 def test_content_cannot_slide_from_one_field_to_the_next(shelf):

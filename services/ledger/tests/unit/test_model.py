@@ -4,7 +4,7 @@ Three ledgers run side by side: one is given each posting by itself, one is give
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,12 +21,32 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ledger.domain import Activate, Award, Capture, Credit, Debit, GiveBack, Hold, Release, Revoke, Spend
+from ledger.domain import (
+    Activate,
+    Award,
+    Capture,
+    Credit,
+    Debit,
+    Freeze,
+    Gift,
+    GiveBack,
+    Hold,
+    Merge,
+    Policy,
+    Release,
+    Revoke,
+    ShortfallPolicy,
+    Spend,
+    UndoMerge,
+    Unfreeze,
+    movement_id,
+)
 
 START = datetime(2026, 2, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 ORDERS = ("o1", "o2", None)
-AWARDS = tuple(f"a{number}" for number in range(8))
+GIFTS_A_DAY, GIVEN_A_DAY = 3, 14
+AWARDS = tuple(f"a{number}" for number in range(5))
 
 
 # -- the model: a member's points, one by one
@@ -45,6 +65,8 @@ class MLot:
     waits: bool = False
     """For an event."""
     ended: bool = False
+    was: list[int] = field(default_factory=list)
+    """Its numbers in the accounts that it came from by merges that stand."""
 
     @property
     def rank(self) -> Any:
@@ -57,6 +79,8 @@ class MHold:
     amount: int
     placed: datetime
     ends: datetime
+    came: list[str] = field(default_factory=list)
+    """By which merges that stand."""
 
 
 @dataclass
@@ -69,6 +93,8 @@ class Missed:
     waits: int = 0
     owed: int = 0
     off: int = 0
+    since: datetime = START
+    came: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -81,6 +107,7 @@ class MSpend:
     returned: int = 0
     ended: int = 0
     reversed: int = 0
+    came: list[str] = field(default_factory=list)
 
 
 class Model:
@@ -99,6 +126,8 @@ class Model:
         self.system: dict[str, int] = defaultdict(int)
         self.earned = 0
         self.spent = 0
+        self.frozen = False
+        self.given: list[tuple[Any, int]] = []
 
     # -- what stands
 
@@ -169,7 +198,7 @@ class Model:
     def allocate(self, holds: list[MHold], left: dict[int, int]) -> bool:
         """Give every hold its points, ended lots first, the newest hold first; False if one goes short."""
         lots = sorted(self.lots, key=lambda lot: (not lot.ended, lot.rank))
-        for hold in sorted(holds, key=lambda hold: -hold.number):
+        for hold in sorted(holds, key=lambda hold: (hold.placed, hold.number), reverse=True):
             for _ in range(hold.amount):
                 for lot in lots:
                     if left[lot.number] and self.may_use(hold, lot):
@@ -211,11 +240,14 @@ class Model:
         for lot in self.lots:
             if lot.ended:
                 self.expire(lot, going[lot.number])
+        self.settle_uncovered()
+        return used
+
+    def settle_uncovered(self) -> None:
         for missed in reversed(self.missed):
             while missed.waits and sum(other.waits for other in self.missed) > self.held:
                 missed.waits -= 1
                 self.take_back_one(missed.key, missed.order, missed.award)
-        return used
 
     def take_for_hold(self, hold: MHold, own: Missed | None = None) -> int:
         """One point for a hold that ends: the first in order that the holds staying open can do without."""
@@ -249,7 +281,7 @@ class Model:
         for missed in self.missed:
             if missed.key == key:
                 return missed
-        self.missed.append(Missed(self.number(), key, order, spend, award))
+        self.missed.append(Missed(self.number(), key, order, spend, award, since=self.now))
         return self.missed[-1]
 
     def miss_one(self, missed: Missed) -> None:
@@ -317,8 +349,35 @@ class Model:
         self.system["adjusted"] += amount
         return True
 
+    def give(self, other: "Model", amount: int) -> None:
+        self.due()
+        today = (self.now - timedelta(hours=5)).date()  # New York, in winter
+        before = [points for day, points in self.given if day == today]
+        if self.frozen or amount > self.available:
+            return
+        if len(before) >= GIFTS_A_DAY or sum(before) + amount > GIVEN_A_DAY:
+            return
+        self.given.append((today, amount))
+        other.due()
+        got: list[MLot] = []
+        number = other.number()
+        for _ in range(amount):
+            lot = self.live()[0]
+            lot.left -= 1
+            if not got or (got[-1].rank, got[-1].order) != (lot.rank, lot.order):
+                got.append(replace(lot, left=0))
+            got[-1].left += 1
+        for place, lot in enumerate(got):
+            lot.number, lot.order, lot.award, lot.was = number + place * 1_000_000, None, None, []
+        other.lots += got
+        self.system["transferred"] += amount
+        other.system["transferred"] -= amount
+        other.repay_from(got)
+
     def hold(self, name: str, amount: int, at_most: bool, ends: datetime) -> bool:
         self.due()
+        if self.frozen:
+            return False
         amount = min(amount, self.available) if at_most else amount
         if not 0 < amount <= self.available:
             return False
@@ -338,9 +397,9 @@ class Model:
         if name in self.holds:
             self.end_hold(name, 0)
 
-    def spend(self, spend: Any, amount: int, hold: str | None, order: str | None, key: str) -> None:
+    def spend(self, spend: Any, amount: int, hold: str | None, order: str | None, key: str, *, is_new: bool) -> None:
         self.due()
-        if spend in self.spends:
+        if spend in self.spends or (self.frozen and is_new):
             return
         if hold in self.holds:
             amount = min(amount, self.holds[hold].amount)
@@ -367,12 +426,12 @@ class Model:
                     self.asked_back[award] += 1
                     self.take_back_one(key, order, award)
         else:
-            self.parked.append((award, self.revoke, total, key))
+            self.parked.append((award, "revoke", total, key))
 
     def activate(self, award: str, ends: datetime | None) -> None:
         self.due()
         if award not in self.awarded:
-            self.parked.append((award, self.activate, ends))
+            self.parked.append((award, "activate", ends))
             return
         lot = next(lot for lot in self.lots if lot.award == award)
         if lot.waits and lot.left:
@@ -391,7 +450,7 @@ class Model:
     def do_asked(self, award: str) -> None:
         for asked in [asked for asked in self.parked if asked[0] == award]:
             self.parked.remove(asked)
-            asked[1](award, *asked[2:])
+            getattr(self, asked[1])(award, *asked[2:])
 
     def take_back_one(self, key: str, order: str | None, award: str | None) -> None:
         own = Missed(0, key, order, award=award)
@@ -464,15 +523,131 @@ class Model:
                 self.earned -= 1
                 usable -= 1
 
+    # -- two members in one
+
+    def merge_into(self, other: "Model", name: str) -> Any:
+        """All of it moves; what is returned is what only an undoing needs."""
+        self.due()
+        other.due()
+        returned = {id(spend): spend.returned for spend in self.spends.values()}
+        kept = (name, set(self.awarded), self.lots, self.earned, self.spent, dict(self.asked_back), returned)
+        base = other.number()
+        lots = sorted(self.lots, key=lambda lot: (not lot.left, lot.rank))
+        numbers = {lot.number: base + place * 1_000_000 for place, lot in enumerate(lots)}
+        for lot in lots:
+            lot.was.append(lot.number)
+            lot.number = numbers[lot.number]
+        for record in (*self.holds.values(), *self.missed):
+            record.number -= self.numbers + 1
+        for record in (*self.holds.values(), *self.missed, *self.spends.values()):
+            record.came.append(name)
+        for spend in self.spends.values():
+            spend.used = [numbers[number] for number in spend.used]
+        other.lots += lots
+        other.holds |= self.holds
+        other.missed = sorted([*other.missed, *self.missed], key=lambda m: (m.since, m.number))
+        other.spends |= self.spends
+        other.awarded |= self.awarded
+        other.asked_back.update(self.asked_back)
+        other.parked.extend(self.parked)
+        other.given += self.given
+        other.earned += self.earned
+        other.spent += self.spent
+        self.lots, self.holds, self.missed, self.spends, self.awarded = [], {}, [], {}, {}
+        self.earned = self.spent = 0
+        self.asked_back.clear()
+        self.parked.clear()
+        while other.debt and other.available:
+            other.repay_one(other.live()[0])
+        return kept
+
+    def undo_merge(self, old: "Model", kept: Any) -> None:
+        """Self is what it was merged into."""
+        self.due()
+        name, came, lots, earned, spent, asked_back, returned = kept
+        base = old.number()
+        back = self.go_back(name, lots, base)
+        for record in (*self.holds.values(), *self.missed):
+            if record.came[-1:] == [name]:
+                record.number -= self.numbers + 1
+        old.holds = {hold: self.holds.pop(hold) for hold, one in list(self.holds.items()) if self.came(one, name)}
+        old.missed = [one for one in self.missed if (one.owed or one.off or one.waits) and self.came(one, name)]
+        self.missed = [one for one in self.missed if one not in old.missed]
+        for spend_name, spend in list(self.spends.items()):
+            if self.came(spend, name):
+                for number in spend.used:
+                    if number not in back:
+                        lot = next(lot for lot in self.lots if lot.number == number)
+                        back[number] = self.stand_in(lot, 0, base, back)
+                spend.used = [back[number].number for number in spend.used]
+                old.spends[spend_name] = self.spends.pop(spend_name)
+                spent -= spend.returned - returned[id(spend)]
+        old.lots = list(back.values())
+        for award in came:
+            old.awarded[award] = self.awarded.pop(award)
+            old.asked_back[award] = self.asked_back.pop(award, 0)
+            earned -= old.asked_back[award] - asked_back.get(award, 0)
+        self.earned, self.spent = self.earned - earned, self.spent - spent
+        old.earned, old.spent = earned, spent
+        old.settle_uncovered()
+        self.settle_uncovered()
+
+    @staticmethod
+    def came(record: Any, name: str) -> bool:
+        """Whether it came by that merge; it goes back by it, too."""
+        if record.came[-1:] != [name]:
+            return False
+        record.came.pop()
+        return True
+
+    @staticmethod
+    def stand_in(lot: MLot, points: int, base: int, back: dict[int, MLot]) -> MLot:
+        """A lot that did not come, as one of the other's."""
+        opened = sum(not other.was and other.number >= base for other in back.values())
+        return replace(lot, number=base + opened * 1_000_000, left=points, order=None, award=None, was=[])
+
+    def go_back(self, name: str, lots: list[MLot], base: int) -> dict[int, MLot]:
+        """What is behind each hold goes with it, and what is left of what came; by number of this side's lots."""
+        mine = {id(lot) for lot in lots}
+        free = {lot.number: lot.left for lot in self.lots if not lot.pending}
+        behind: dict[int, int] = defaultdict(int)
+        for hold in sorted(self.holds.values(), key=lambda hold: (hold.placed, hold.number), reverse=True):
+            goes = hold.came[-1:] == [name]
+            for _ in range(hold.amount):
+                lot = min(
+                    (lot for lot in self.lots if free.get(lot.number) and self.may_use(hold, lot)),
+                    key=lambda lot: (not lot.ended, (id(lot) in mine) is not goes, lot.rank),
+                )
+                free[lot.number] -= 1
+                behind[lot.number] += goes
+        back: dict[int, MLot] = {}
+        for lot in sorted(self.lots, key=lambda lot: lot.rank):
+            points = behind[lot.number]
+            if id(lot) in mine:
+                points = lot.left if lot.pending else points + (0 if lot.ended else free[lot.number])
+                back[lot.number] = replace(lot, number=lot.was[-1], left=points, was=lot.was[:-1])
+            elif points:
+                back[lot.number] = self.stand_in(lot, points, base, back)
+            lot.left -= points
+        for lot in lots:
+            lot.award, lot.was = None, []
+        return back
+
 
 # -- the three of them side by side
 
 AMOUNTS = st.integers(1, 9)
 HOURS = st.integers(-1, 6)
+SOON = 3
+"""Postings after a merge in which it is not undone: something must have happened meanwhile."""
+WHO = st.sampled_from(["m", "n"])
 
 
 class SideBySide(RuleBasedStateMachine):
-    """Ask anything in any order; whatever happens, all three agree to the point and to the lot."""
+    """Ask anything in any order of two members; whatever happens, all three agree to the point and to the lot.
+
+    What one member's posting names is that member's; `mine` says whether it is found where the member now is.
+    """
 
     shelves: Any = None
 
@@ -480,13 +655,29 @@ class SideBySide(RuleBasedStateMachine):
         super().__init__()
         self.asked: list[Any] = []
         self.batch: list[Any] = []
-        self.holds: list[str] = []
-        self.spends: list[Any] = []
+        self.awards: dict[str, str] = {}
+        self.holds: list[tuple[str, str]] = []
+        self.spends: list[tuple[Any, str]] = []
+        self.frozen = {"m": False, "n": False}
+        self.merged: Any = None
 
-    @initialize(policy=st.sampled_from(["forgive", "debt"]))
-    def open(self, policy: str) -> None:
-        self.single, self.batched, self.model = self.shelves(policy), self.shelves(policy), Model(policy)
-        self.single.now = self.batched.now = START
+    @initialize(policy=st.sampled_from(["forgive", "debt"]), stocked=st.booleans())
+    def open(self, policy: str, stocked: bool) -> None:
+        self.single, self.batched = self.shelves(policy), self.shelves(policy)
+        self.models = {"m": Model(policy), "n": Model(policy)}
+        self.now = self.single.now = self.batched.now = START
+        self.single.policy = self.batched.policy = Policy(
+            ShortfallPolicy(policy),
+            zone="America/New_York",
+            gifts_per_day=GIFTS_A_DAY,
+            gift_points_per_day=GIVEN_A_DAY,
+        )
+        for who in self.models if stocked else ():  # so that even a short story has something to tell
+            self.award(who, "a0", 6, "o1", None, 5, 0)
+            self.award(who, "a1", 4, None, 2, 8, 0)
+            self.award(who, "a2", 3, "o2", None, None, 1)
+            self.hold(who, 5, at_most=False, hours=7)
+            self.spend(who, None, 2, "o1", 1, over_http=False)
 
     def ask(self, kind: Any, **content: Any) -> Any:
         posting = self.single.ask(kind, **content)
@@ -495,10 +686,18 @@ class SideBySide(RuleBasedStateMachine):
         self.single.one(posting)
         return posting
 
+    def home(self, member: str) -> Model:
+        """Where a member's points are; it knows whether the member, under this name, is frozen."""
+        merged_into = self.merged[1] if self.merged and self.merged[0] == member else member
+        model: Model = self.models[merged_into]
+        model.frozen = self.frozen[member] or self.frozen[merged_into]
+        return model
+
     def hour(self, hours: int | None) -> datetime | None:
-        return None if hours is None else self.model.now + timedelta(hours=hours)
+        return None if hours is None else self.now + timedelta(hours=hours)
 
     @rule(
+        who=WHO,
         award=st.sampled_from(AWARDS),
         amount=AMOUNTS,
         order=st.sampled_from(ORDERS),
@@ -506,14 +705,16 @@ class SideBySide(RuleBasedStateMachine):
         ends=st.none() | HOURS,
         priority=st.integers(0, 1),
     )
-    def award(self, award: str, amount: int, order: Any, starts: Any, ends: Any, priority: int) -> None:
-        if award in self.model.awarded:
+    def award(self, who: str, award: str, amount: int, order: Any, starts: Any, ends: Any, priority: int) -> None:
+        award = f"{who}-{award}"
+        if award in self.awards:
             return
+        self.awards[award] = who
         if starts == "event":
             cause = '{"activates_on":"fulfilled"}'
-            content = {"amount": amount, "order": order, "priority": priority, "cause": cause}
-            self.ask(Award, key=award, activates_on="fulfilled", **content)
-            self.model.award(award, amount, order, starts, None, priority)
+            waiting = {"amount": amount, "order": order, "priority": priority, "cause": cause}
+            self.ask(Award, member=who, key=award, activates_on="fulfilled", **waiting)
+            self.home(who).award(award, amount, order, starts, None, priority)
             return
         starts_at, expires_at = self.hour(starts), self.hour(ends)
         if starts is not None and ends is not None and ends <= starts:
@@ -525,88 +726,160 @@ class SideBySide(RuleBasedStateMachine):
             "expires_at": expires_at,
             "priority": priority,
         }
-        self.ask(Award, key=award, **content)
-        self.model.award(award, amount, order, starts_at, expires_at, priority)
+        self.ask(Award, member=who, key=award, **content)
+        self.home(who).award(award, amount, order, starts_at, expires_at, priority)
 
-    @rule(amount=AMOUNTS, ends=st.none() | HOURS)
-    def credit(self, amount: int, ends: Any) -> None:
-        self.ask(Credit, amount=amount, expires_at=self.hour(ends))
-        self.model.credit("adjusted", amount, None, None, self.hour(ends), 0, None)
+    @rule(who=WHO, amount=AMOUNTS, ends=st.none() | HOURS)
+    def credit(self, who: str, amount: int, ends: Any) -> None:
+        self.ask(Credit, member=who, amount=amount, expires_at=self.hour(ends))
+        self.home(who).credit("adjusted", amount, None, None, self.hour(ends), 0, None)
 
-    @rule(amount=AMOUNTS)
-    def debit(self, amount: int) -> None:
-        self.ask(Debit, amount=amount)
-        self.model.debit(amount)
+    @rule(who=WHO, amount=AMOUNTS)
+    def debit(self, who: str, amount: int) -> None:
+        self.ask(Debit, member=who, amount=amount)
+        self.home(who).debit(amount)
 
-    @rule(amount=AMOUNTS, at_most=st.booleans(), hours=st.integers(1, 5))
-    def hold(self, amount: int, at_most: bool, hours: int) -> None:
+    @rule(who=WHO, amount=AMOUNTS, at_most=st.booleans(), hours=st.integers(1, 5))
+    def hold(self, who: str, amount: int, at_most: bool, hours: int) -> None:
         name = f"h{len(self.holds)}"
-        self.ask(Hold, hold=name, amount=amount, at_most=at_most, expires_at=self.hour(hours))
-        if self.model.hold(name, amount, at_most, self.hour(hours)):
-            self.holds.append(name)
+        self.ask(Hold, member=who, hold=name, amount=amount, at_most=at_most, expires_at=self.hour(hours))
+        if self.home(who).hold(name, amount, at_most, self.hour(hours)):
+            self.holds.append((name, who))
 
     @precondition(lambda self: self.holds)
     @rule(pick=st.integers(0, 99), amount=st.none() | AMOUNTS)
     def capture(self, pick: int, amount: int | None) -> None:
-        name = self.holds[pick % len(self.holds)]
-        posting = self.ask(Capture, hold=name, amount=amount)
-        self.model.capture(name, amount, posting.key)
-        self.spends.append((name, 1))
+        name, who = self.holds[pick % len(self.holds)]
+        posting = self.ask(Capture, member=who, hold=name, amount=amount)
+        self.home(who).capture(name, amount, posting.key)
+        self.spends.append(((name, 1), who))
 
     @precondition(lambda self: self.holds)
     @rule(pick=st.integers(0, 99))
     def release(self, pick: int) -> None:
-        name = self.holds[pick % len(self.holds)]
-        self.ask(Release, hold=name)
-        self.model.release(name)
+        name, who = self.holds[pick % len(self.holds)]
+        self.ask(Release, member=who, hold=name)
+        self.home(who).release(name)
 
     @rule(
-        pick=st.none() | st.integers(0, 99), amount=AMOUNTS, order=st.sampled_from(ORDERS), generation=st.integers(1, 2)
+        who=WHO,
+        pick=st.none() | st.integers(0, 99),
+        amount=AMOUNTS,
+        order=st.sampled_from(ORDERS),
+        generation=st.integers(1, 2),
+        over_http=st.booleans(),
     )
-    def spend(self, pick: Any, amount: int, order: Any, generation: int) -> None:
-        hold = self.holds[pick % len(self.holds)] if pick is not None and self.holds else None
+    def spend(self, who: str, pick: Any, amount: int, order: Any, generation: int, over_http: bool) -> None:
+        hold, who = self.holds[pick % len(self.holds)] if pick is not None and self.holds else (None, who)
+        is_new = over_http and hold is None
         spend = (f"c{len(self.spends)}", generation)
-        posting = self.ask(Spend, checkout=spend[0], generation=generation, amount=amount, hold=hold, order=order)
-        self.model.spend(spend, amount, hold, order, posting.key)
-        self.spends.append(spend)
+        posting = self.ask(
+            Spend,
+            member=who,
+            checkout=spend[0],
+            generation=generation,
+            amount=amount,
+            hold=hold,
+            order=order,
+            is_new=is_new,
+        )
+        self.home(who).spend(spend, amount, hold, order, posting.key, is_new=is_new)
+        self.spends.append((spend, who))
 
-    @rule(award=st.sampled_from(AWARDS), total=st.integers(0, 9))
-    def revoke(self, award: str, total: int) -> None:
-        posting = self.ask(Revoke, award=award, total=total)
-        self.model.revoke(award, total, posting.key)
+    @rule(who=WHO, award=st.sampled_from(AWARDS), total=st.integers(0, 9))
+    def revoke(self, who: str, award: str, total: int) -> None:
+        award = f"{who}-{award}"
+        posting = self.ask(Revoke, member=who, award=award, total=total)
+        if award in self.home(who).awarded or award not in self.awards:
+            self.home(who).revoke(award, total, posting.key)
+        else:
+            self.refused_as_anothers(posting)
 
-    @rule(award=st.sampled_from(AWARDS), ends=st.none() | HOURS)
-    def activate(self, award: str, ends: Any) -> None:
-        expires_at = self.hour(ends)
-        self.ask(Activate, award=award, expires_at=expires_at)
-        self.model.activate(award, expires_at)
+    @rule(who=WHO, award=st.sampled_from(AWARDS), ends=st.none() | HOURS)
+    def activate(self, who: str, award: str, ends: Any) -> None:
+        award, expires_at = f"{who}-{award}", self.hour(ends)
+        posting = self.ask(Activate, member=who, award=award, expires_at=expires_at)
+        if award in self.home(who).awarded or award not in self.awards:
+            self.home(who).activate(award, expires_at)
+        else:
+            self.refused_as_anothers(posting)
 
     @precondition(lambda self: self.spends)
     @rule(pick=st.integers(0, 99), total=st.integers(0, 10))
     def give_back(self, pick: int, total: int) -> None:
-        spend = self.spends[pick % len(self.spends)]
-        if spend in self.model.spends:
-            self.ask(GiveBack, checkout=spend[0], generation=spend[1], total=total)
-            self.model.give_back(spend, total)
+        spend, who = self.spends[pick % len(self.spends)]
+        if any(spend in model.spends for model in self.models.values()):
+            posting = self.ask(GiveBack, member=who, checkout=spend[0], generation=spend[1], total=total)
+            if spend in self.home(who).spends:
+                self.home(who).give_back(spend, total)
+            else:
+                self.refused_as_anothers(posting)
+
+    def refused_as_anothers(self, posting: Any) -> None:
+        """What was done while the members were one stays where it was done."""
+        self.home(posting.member).due()
+        assert self.single.outcomes[posting.id].error.code == "of_another_member"
+
+    @rule(amount=AMOUNTS, back=st.booleans())
+    def give(self, amount: int, back: bool) -> None:
+        giver, to = ("n", "m") if back else ("m", "n")
+        self.ask(Gift, member=giver, to=to, amount=amount)
+        if self.merged or self.single.asset != "points":
+            return  # to oneself; or nothing that is given
+        self.home(giver).give(self.models[to], amount)
+
+    @rule(who=WHO, frozen=st.booleans())
+    def freeze(self, who: str, frozen: bool) -> None:
+        self.ask(Freeze if frozen else Unfreeze, member=who)
+        self.models[who].due()
+        self.frozen[who] = frozen
+
+    @precondition(lambda self: not self.merged and self.asked)
+    @rule(back=st.booleans())
+    def merge(self, back: bool) -> None:
+        self.flush()
+        old, into = ("m", "n") if back else ("n", "m")
+        posting = self.ask(Merge, member=old, into=into)
+        kept = self.models[old].merge_into(self.models[into], posting.key)
+        self.merged = (old, into, movement_id(posting), kept, len(self.asked))
+        self.flush()
+
+    @precondition(lambda self: self.merged and len(self.asked) > self.merged[4] + SOON)
+    @rule()
+    def undo(self) -> None:
+        self.flush()
+        old, into, merge, kept, _ = self.merged
+        self.ask(UndoMerge, member=old, into=into, merge=merge)
+        self.merged = None
+        self.models[into].undo_merge(self.models[old], kept)
+        for parked in [parked for parked in self.models[into].parked if parked[0].startswith(old)]:
+            self.models[into].parked.remove(parked)
+            self.models[old].parked.append(parked)
+        self.flush()
 
     @precondition(lambda self: self.asked)
     @rule(pick=st.integers(0, 999))
     def repeat(self, pick: int) -> None:
         posting = self.asked[pick % len(self.asked)]
+        alone = isinstance(posting, Merge | UndoMerge)
+        if alone:
+            self.flush()
         rows = len(self.single.log)
         assert self.single.one(posting).repeated
         assert len(self.single.log) == rows
         self.batch.append(posting)
+        if alone:
+            self.flush()
 
     @rule(hours=st.integers(1, 4), job=st.booleans())
     def time_passes(self, hours: int, job: bool) -> None:
         self.flush()
-        now = self.hour(hours)
-        self.single.now = self.batched.now = now
+        self.now = self.single.now = self.batched.now = self.hour(hours)
         if job:
             self.single.job()
             self.batched.job()
-        self.model.advance(now)
+        for model in self.models.values():
+            model.advance(self.now)
 
     def flush(self) -> None:
         if self.batch:
@@ -615,10 +888,13 @@ class SideBySide(RuleBasedStateMachine):
 
     @invariant()
     def all_agree(self) -> None:
-        if not hasattr(self, "model"):
+        if not hasattr(self, "models"):
             return
-        seen = self.single.account()
-        model = self.model
+        for member, model in self.models.items():
+            self.agree(self.single.account(member), model)
+
+    @staticmethod
+    def agree(seen: Any, model: Model) -> None:
         assert (seen.available, seen.pending, seen.held, seen.debt) == (
             model.available, model.pending, model.held, model.debt,
         )  # fmt: skip
@@ -629,16 +905,18 @@ class SideBySide(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        if not hasattr(self, "model"):
+        if not hasattr(self, "models"):
             return
         self.flush()
         self.single.job()
         self.batched.job()
-        assert [(e.kind, e.at, e.hash) for e in self.single.entries()] == [
-            (e.kind, e.at, e.hash) for e in self.batched.entries()
-        ]
+        for member in self.models:
+            assert [(e.kind, e.at, e.hash) for e in self.single.entries(member)] == [
+                (e.kind, e.at, e.hash) for e in self.batched.entries(member)
+            ]
+        one, other = self.models.values()
         assert {name: sum_ for name, sum_ in self.single.system.items() if sum_} == {
-            name: sum_ for name, sum_ in self.model.system.items() if sum_
+            name: sum_ for name in {*one.system, *other.system} if (sum_ := one.system[name] + other.system[name])
         }
         assert self.single.sums == self.batched.sums
         assert {key: (o.result, o.facts) for key, o in self.single.outcomes.items()} == {

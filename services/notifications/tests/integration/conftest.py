@@ -25,8 +25,7 @@ from aiosmtpd.smtp import SMTP
 from chassis import Database, Received, Runtime, UseCase
 from chassis.messages import Raw
 from contracts import Event, encode, topics
-from contracts.ledger import Buckets, LotChange, PointsChanged
-from contracts.postings import Cause
+from contracts.ledger import Buckets, EntryCause, LotChange, PointsChanged
 from contracts.programmes import ProgrammeChanged
 from local.child import free_port
 from notifications import consumers, usecases
@@ -332,7 +331,7 @@ class World:
             "source": "rules",
             "posting": f"{member}/{seq}",
             "order": f"o-{seq}",
-            "cause": Cause(rule="everything-earns", rule_version=1),
+            "cause": EntryCause(rule="everything-earns", rule_version=1),
             "changes": Buckets(available=change),
             "system": {"issued": -change},
             "balances": Buckets(available=100 + seq),

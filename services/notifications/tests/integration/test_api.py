@@ -142,7 +142,7 @@ async def test_a_template_is_kept_used_and_taken_back(world: Any) -> None:
         await wait_until(lambda: world.mail.mails)
         found = (await world.get("/notifications/templates"))["templates"]
         assert [each["language"] for each in found if each["own"]] == ["en"]
-        assert len(found) == 18
+        assert len(found) == 22
         assert (await world.ask("DELETE", path)).status_code == 204
         await world.publish(world.entry("m-1", change=2))
         await wait_until(lambda: len(world.mail.mails) == 2)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ledger import Buckets, LotChange, PointsChanged
-from contracts.postings import Cause
+from contracts.ledger import Buckets, EntryCause, LotChange, PointsChanged
 from notifications.domain import (
     Channel,
     Endpoint,
@@ -61,8 +60,8 @@ def told(kind: str, **change: int) -> tuple[Scenario, int, int]:
     return event.scenario, event.facts.points, event.facts.change
 
 
-@pytest.mark.parametrize(("cause", "activates_at"), [(Cause(), NOW), (Cause(activates_on="fulfilled"), None)])
-def test_of_points_that_wait_for_an_event_no_day_is_named(cause: Cause, activates_at: datetime | None) -> None:
+@pytest.mark.parametrize(("cause", "activates_at"), [(EntryCause(), NOW), (EntryCause(activates_on="fulfilled"), None)])
+def test_of_points_that_wait_for_an_event_no_day_is_named(cause: EntryCause, activates_at: datetime | None) -> None:
     opened = LotChange(lot="7", change=30, remaining=30, activates_at=NOW)
     event = occurred(entry("award", change=Buckets(pending=30), lots=(opened,), cause=cause))
     assert (event.scenario, event.facts.activates_at) == (Scenario.POINTS_PENDING, activates_at)
@@ -81,6 +80,8 @@ def test_of_points_that_wait_for_an_event_no_day_is_named(cause: Cause, activate
         ("give_back", {"available": 25}, (Scenario.POINTS_RETURNED, 25, 25)),
         ("credit", {"available": 5}, (Scenario.POINTS_ADJUSTED, 5, 5)),
         ("debit", {"available": -5}, (Scenario.POINTS_ADJUSTED, 5, -5)),
+        ("gift_out", {"available": -5}, (Scenario.POINTS_GIVEN, 5, -5)),
+        ("gift_in", {"available": 2, "debt": 3}, (Scenario.POINTS_RECEIVED, 5, 5)),
         ("revoke", {"pending": -50}, (Scenario.POINTS_REVOKED, 50, -50)),
         ("expire", {"available": -80}, (Scenario.POINTS_EXPIRED, 80, -80)),
     ],
@@ -97,6 +98,12 @@ def test_each_kind_of_entry_tells_its_own(
         ("hold", {"available": -10, "held": 10}),
         ("release", {"available": 10, "held": -10}),
         ("transfer", {"available": 10}),
+        ("freeze", {}),
+        ("unfreeze", {}),
+        ("merge_out", {"available": -10}),
+        ("merge_in", {"available": 10}),
+        ("unmerge_out", {"available": -10}),
+        ("unmerge_in", {"available": 10, "pending": 5}),
         ("revoke", {}),
         ("spend", {}),
     ],

@@ -54,7 +54,10 @@ class LedgerClient:
         if answer.status == NOT_FOUND:
             return Balance(available=0)  # the ledger has not heard of the shop yet, so nobody has points there
         balances = answer.body["balances"]
-        return Balance(available=sum(balance["available"] for balance in balances if balance["asset"] == "points"))
+        return Balance(
+            available=sum(balance["available"] for balance in balances if balance["asset"] == "points"),
+            frozen=bool(answer.body.get("frozen")),
+        )
 
     async def hold(self, checkout: Checkout) -> HoldAnswer:
         """Reserve the checkout's points, exactly as many as intended."""

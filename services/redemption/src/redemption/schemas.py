@@ -33,6 +33,7 @@ Reasons = Literal[
     "not_with_automatic_discounts",
     "not_with_discount_codes",
     "below_minimum_purchase",
+    "member_frozen",
     "no_points",
     "below_minimum_points",
     "nothing_to_pay",

@@ -68,8 +68,8 @@ checkout = Table(
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("seq", BigInteger, nullable=False, server_default="0"),
 )
-"""Checkouts, one row per attempt; at most one of an id is alive. `epoch` and `seq` are of the last entry of the ledger
-that was told about its hold."""
+"""Checkouts, one row per attempt; at most one of an id is alive. `epoch` and `seq` are of the entry of the ledger
+that changed its state last."""
 
 claim = Table(
     "claim",

@@ -367,8 +367,18 @@ async def test_hold_timeout_is_told_and_the_checkout_is_free_again(counter: Coun
     await counter.entry("hold", 1, hold=hold)
     await counter.entry("time_out", 2, hold=hold)
     await counter.entry("hold", 1, hold=hold)  # an old event again
+    await counter.entry("time_out", 2, hold=hold)
     assert (await counter.state())["state"] == "expired"
     assert (await counter.hold(points=50)).status_code == 201
+
+
+async def test_a_hold_that_a_merge_has_moved_ends_by_an_entry_of_another_account(counter: Counter) -> None:
+    """Each account numbers its entries anew, so a later one may have the smaller number."""
+    await counter.hold(points=100)
+    (hold,) = counter.ledger.holds
+    await counter.entry("hold", 50, hold=hold)
+    await counter.entry("release", 7, hold=hold, member="bob", account="another")
+    assert (await counter.state())["state"] == "released"
 
 
 async def test_entries_of_other_holds_are_none_of_our_business(counter: Counter) -> None:

@@ -264,6 +264,25 @@ async def test_twenty_at_once_for_the_same_points_hold_them_once(pair: Pair) -> 
     assert await pair.balance("dan") == (0, 100, 0)
 
 
+async def test_a_frozen_member_is_offered_nothing_and_a_hold_is_refused(pair: Pair) -> None:
+    await pair.credit("eve", 500)
+    await pair.hold("eve", "c-1", 100)
+    operator = {"operator": "op-1", "reason": "lost_card"}
+    headers = {"idempotency-key": uuid4().hex}
+    answer = await pair.ledger.post(f"/v1/shops/{SHOP}/members/eve/freeze", json=operator, headers=headers)
+    assert answer.status_code == 200, answer.text
+    offered = (await pair.post("checkouts/quote", {"member": "eve", "cart": cart(5000)})).json()
+    assert (offered["points"], [reason["code"] for reason in offered["reasons"]]) == (0, ["member_frozen"])
+    refused = await pair.post("checkouts", {"checkout": "c-2", "member": "eve", "cart": cart(5000), "points": 100})
+    assert (refused.status_code, refused.json()["code"]) == (409, "points_not_usable")
+    desk: Desk = pair.runtime.extras["desk"]  # and if it is frozen between quote and hold
+    (intent,) = await desk.database.execute(checkouts.intend, [intending("c-3", "eve", 100)])
+    assert (await desk.finish(intent)).state is State.REFUSED
+    assert (await pair.state("c-3"))["refusal"] == "account_frozen"
+    await pair.tell(order(1, member="eve", checkout="c-1"))  # what was begun goes on
+    await pair.has("eve", 400, 0, 0)
+
+
 async def short_hold(pair: Pair, member: str, name: str, points: int) -> None:
     """A hold of about a second; shops can ask for whole minutes only."""
     desk: Desk = pair.runtime.extras["desk"]

@@ -81,6 +81,11 @@ def test_minimum_points_owned_is_inclusive() -> None:
     assert codes(quote(least, cart(5000), Balance(199))) == ["below_minimum_points"]
 
 
+def test_a_frozen_member_can_use_nothing() -> None:
+    offer = quote(shop(CENT), cart(5000), Balance(500, frozen=True))
+    assert (codes(offer), offer.points) == (["member_frozen"], 0)
+
+
 def test_maximum_points_per_order() -> None:
     offer = quote(shop(replace(CENT, maximum_points=300)), cart(5000), Balance(1000))
     assert (offer.points, offer.limited_by) == (300, "maximum_points")

@@ -40,6 +40,12 @@ class ProgrammeBody(Document):
     points_name: Annotated[str, StringConstraints(min_length=1, max_length=32)] = "points"
     language: Language = "en"
     hold_minutes: Annotated[StrictInt, Field(ge=1, le=10_080)] = 30
+    gifts_per_day: Annotated[StrictInt, Field(ge=0, le=1_000)] = Field(
+        default=10, description="Gifts that a member may give in a day of the shop; 0: none."
+    )
+    gift_points_per_day: Annotated[StrictInt, Field(ge=0, le=MAX_POINTS)] = Field(
+        default=10_000, description="Points that a member may give in a day of the shop."
+    )
     approval_above: dict[Asset, Annotated[StrictInt, Field(ge=0, le=MAX_POINTS)]] = Field(
         default={},
         description="Amounts above which an operator's credit or debit needs a second person, by asset; stored value in"
@@ -59,6 +65,8 @@ class ProgrammeView(Response):
     language: str
     hold_minutes: int
     approval_above: dict[str, int]
+    gifts_per_day: int
+    gift_points_per_day: int
 
 
 class RuleView(Response):

@@ -120,6 +120,8 @@ async def test_orders_from_kafka_become_postings_on_kafka_and_wait_for_their_sho
             points_name="points",
             language="en",
             hold_minutes=30,
+            gifts_per_day=10,
+            gift_points_per_day=10_000,
         )
         document = RuleSetDocument.model_validate({"rules": {"base": {"earn": {"points": "1", "per": 100}}}})
         async with runtime.database.begin() as tx:

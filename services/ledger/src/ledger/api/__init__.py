@@ -4,9 +4,12 @@ from ledger.api import (
     balances,
     checks,
     export,
+    gifts,
     holds,
     imports,
+    members,
     memos,
+    merges,
     movements,
     postings,
     proofs,
@@ -18,7 +21,10 @@ from ledger.api.statuses import STATUSES
 
 ROUTERS = [
     room.router
-    for room in (postings, holds, balances, statement, movements, proofs, memos, proposals, checks, export, imports)
-]
+    for room in (
+        postings, holds, balances, statement, movements, members, gifts, merges, proofs, memos, proposals, checks,
+        export, imports,
+    )
+]  # fmt: skip
 
 __all__ = ["ROUTERS", "STATUSES", "Desk"]

@@ -114,7 +114,14 @@ def _balances(member: str, standings: Sequence[Standing], as_of: datetime) -> di
         told.append(_NOTHING)
     if len(told) > 1:
         told.sort(key=_place)
-    return {"member": member, "as_of": as_of, "balances": told}
+    known = next((standing.member for standing in standings if standing.member is not None), None)
+    return {
+        "member": member,
+        "as_of": as_of,
+        "frozen": known is not None and known.frozen,
+        "merged_into": None if known is None else known.merged_into,
+        "balances": told,
+    }
 
 
 def _place(balance: Mapping[str, Any]) -> int:

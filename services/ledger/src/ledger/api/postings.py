@@ -10,7 +10,7 @@ from ledger import schemas
 from ledger.api.desk import OF_SHOP, PREFIX, TAG, answer, asked_with, at_desk, source_of
 from ledger.api.statement import entry_told
 from ledger.api.statuses import problem_of
-from ledger.domain import Result
+from ledger.domain import Result, Spend
 from ledger.settings import LedgerSettings
 from ledger.store.log import proposal_id
 from ledger.usecases import Settled
@@ -53,6 +53,9 @@ async def post_postings(request: Request) -> JsonAnswer:
         )
         for one in body.postings
     ]
+    for one in asked:
+        if isinstance(one.posting, Spend):
+            one.posting.is_new = one.posting.hold is None
     settled = await desk.post(asked)
     if len(settled) == 1 and settled[0].outcome.error is not None:
         raise settled[0].outcome.error

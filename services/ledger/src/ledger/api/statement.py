@@ -58,17 +58,24 @@ async def list_entries(request: Request) -> JsonAnswer:
     async with desk.reads.acquire() as driver:
         account = await reading.account_by_key(driver, key)
         if account is None:
-            return answer({"entries": [], "next": None})
+            return answer({"entries": [], "next": None, "merged_into": None})
         if after_seq is not None:
             lines = await reading.entries_after(driver, account, seq=after_seq, limit=limit + 1)
         else:
             lines = await reading.statement(driver, account, filters=filters, before=before, limit=limit + 1)
+        merged_into = await reading.merged_into(driver, account)
     page = lines[:limit]
     following = None
     if len(lines) > limit:
         seqs = [line.entry.seq for line in page if isinstance(line.entry, Entry)]
         following = f"{page[-1].position}-{min(seqs, default=before.seq)}"
-    return answer({"entries": [_line(line) for line in page], "next": following if after_seq is None else None})
+    return answer(
+        {
+            "entries": [_line(line) for line in page],
+            "next": following if after_seq is None else None,
+            "merged_into": merged_into,
+        }
+    )
 
 
 def _place(cursor: str | None) -> Place:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from ledger.domain.errors import AssetNotSpendable, AssetNotToppedUp
-from ledger.domain.postings import Posting
+from ledger.domain.errors import AssetNotGiven, AssetNotSpendable, AssetNotToppedUp
+from ledger.domain.postings import Gift, Posting
 
 POINTS: Final = "points"
 STORED_VALUE: Final = "stored_value"
@@ -31,6 +31,12 @@ ASSETS_OF: Final[Mapping[str, frozenset[str]]] = {
     "release": SPENDABLE,
     "spend": SPENDABLE,
     "give_back": SPENDABLE,
+    "gift": frozenset({POINTS}),
+    # These are about all of a member, and entered with its points.
+    "freeze": frozenset({POINTS}),
+    "unfreeze": frozenset({POINTS}),
+    "merge": frozenset({POINTS}),
+    "undo_merge": frozenset({POINTS}),
 }
 """By kind of posting. One that is not named moves what can be used, and nothing else."""
 
@@ -47,6 +53,8 @@ def takes(posting: Posting) -> bool:
 def check_asset(posting: Posting) -> None:
     """Refuse a posting of a kind that its asset does not take."""
     if not takes(posting):
+        if posting.kind == Gift.kind:
+            raise AssetNotGiven(posting.asset)
         if posting.asset in SPENDABLE:
             raise AssetNotToppedUp(posting.asset)
         raise AssetNotSpendable(posting.asset)

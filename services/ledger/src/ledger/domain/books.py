@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from ledger.domain.postings import AccountKey, HoldId, PostingId, SpendId
+from ledger.domain.members import Member, MemberKey, chain_of
+from ledger.domain.postings import AccountKey, HoldId, Posting, PostingId, SpendId
 
 if TYPE_CHECKING:
     from ledger.domain.outcomes import Outcome, Parked
@@ -21,6 +22,17 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 GENESIS = bytes(32)
 """The hash before an account's first entry."""
+
+
+GIFTS_PER_DAY = 10
+"""Of one giver, in a shop that has not said; more is seldom a member's own hand."""
+
+GIFT_POINTS_PER_DAY = 10_000
+"""Of one giver, in a shop that has not said."""
+
+
+MOVED = "moved"
+"""The kind of a lot in whose place another one goes on."""
 
 
 class ShortfallPolicy(StrEnum):
@@ -41,6 +53,11 @@ class Policy:
     """Of stored value; empty while it is not known."""
     approval_above: Mapping[str, int] = field(default_factory=dict)
     """By asset: the amount above which a person's credit or debit needs a second one; absent: none does."""
+    zone: str = "UTC"
+    """In which its days are, by the IANA's name."""
+    gifts_per_day: int = GIFTS_PER_DAY
+    """Of one giver; 0 for none."""
+    gift_points_per_day: int = GIFT_POINTS_PER_DAY
 
 
 # Records are compared by identity. `fresh` says that a record is not in the store yet, `changed` that it must be saved.
@@ -58,7 +75,8 @@ class Lot:
 
     account: "Account" = field(repr=False)
     number: int
-    """`seq` of the entry that opened it: unique in its account, and older is smaller."""
+    """`seq` of the entry that opened it, and of further lots of one entry more than any `seq` (`lot_number`): unique in
+    its account, and older is smaller among those that were opened alone."""
     amount: int
     remaining: int
     """Points not yet consumed, 0 ≤ remaining ≤ amount."""
@@ -79,7 +97,7 @@ class Lot:
     """The posting that opened it; of an award, the award's id."""
     order: str | None
     kind: str
-    """`award`, `top_up` or `credit`."""
+    """`award`, `top_up`, `credit` or `gift`; `moved` once another lot goes on in its place, in another account."""
     taken_back: int = 0
     """Of an award: what was asked back so far in all."""
     fresh: bool = False
@@ -114,7 +132,7 @@ class HoldRecord:
     """Points reserved when it was placed."""
     placed_at: datetime
     number: int
-    """`seq` of the entry that placed it: orders holds of one instant."""
+    """`seq` of the entry that placed it, below zero once a merge has moved it: orders holds of one instant."""
     expires_at: datetime
     state: HoldState = HoldState.OPEN
     captured: int = 0
@@ -193,7 +211,7 @@ class Shortfall:
     """Of a take-back: the award's lot."""
     since: datetime
     since_seq: int
-    """With `since` its age: the oldest cause is repaid first."""
+    """With `since` its age: the oldest cause is repaid first. Below zero once a merge has moved it."""
     missed: int = 0
     """Points that were missed in all."""
     held: int = 0
@@ -207,6 +225,18 @@ class Shortfall:
     @property
     def age(self) -> tuple[datetime, int]:
         return self.since, self.since_seq
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class GiftDay:
+    """What an account has given on the newest day on which it gave."""
+
+    account: "Account" = field(repr=False)
+    day: date
+    """Of the shop's calendar."""
+    gifts: int = 0
+    points: int = 0
+    changed: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -242,8 +272,46 @@ class Account:
     shortfalls: list[Shortfall] = field(default_factory=list, repr=False)
     """Outstanding ones, oldest cause first."""
     spends: list[SpendRecord] = field(default_factory=list, repr=False)
+    noted: bool = False
+    """There is a record of its member in the store (`State.members`)."""
     fresh: bool = False
     changed: bool = False
+
+
+class MovedLot(NamedTuple):
+    """A lot that a merge moved, in both accounts."""
+
+    was: Lot
+    is_now: Lot
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class MergedAccount:
+    """What a merge moved of one asset: for its undoing."""
+
+    merge: str
+    account: Account
+    into: Account
+    number: int
+    """`seq` of the entry that brought it."""
+    points: int
+    """That came: available, pending and held."""
+    earned: int
+    spent: int
+    taken_back: int
+    """Σ over the lots that came, then: what has been taken back since is the difference."""
+    given_back: int
+    """Σ over the spends that came, then."""
+    undone: bool = False
+    lots: list[MovedLot] = field(default_factory=list, repr=False)
+    """All of them, drained ones too: they can be refilled, or taken back from."""
+    holds: list[HoldRecord] = field(default_factory=list, repr=False)
+    """Open ones."""
+    spends: list[SpendRecord] = field(default_factory=list, repr=False)
+    shortfalls: list[Shortfall] = field(default_factory=list, repr=False)
+    """Outstanding ones."""
+    expired: int = 0
+    """Points of these lots that have expired since."""
 
 
 @dataclass(slots=True)
@@ -258,10 +326,18 @@ class State:
     - the lots of the awards that revokes and activations name, whatever remains;
     - the holds that postings name, whatever their state;
     - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
-      orders of those spends, of those awards, of the shortfalls, and of the account's postings (of its awards too, if
+      orders of those spends, of those awards, of the shortfalls (of one without an order its own spend), and of the
+      account's postings (of its awards too, if
       more than they is asked); with each spend the lots that it used.
 
     What a posting names may be another member's: it is loaded all the same, with an account of which the key is enough.
+
+    Of a gift also the account that it goes to, like one that is credited, and the giver's gift day.
+    The records of the members that postings name, if there are any: an account says so by `noted`. Of one that was
+    merged into another also that one's, and so on; and its account as if postings named it.
+
+    To merge members (alone in its batch) all accounts of both, new ones too, so that each has its counterpart; of the
+    one that is merged all lots and spends. To undo it `merged`, with all that it names; an undone one with nothing.
 
     And for the postings themselves: `outcomes` under their own keys and under the keys of the awards that these name;
     what is parked for the awards and spends among them, with its outcomes, as if it were among the postings.
@@ -278,6 +354,27 @@ class State:
     """What became of keys that were used before."""
     parked: dict[PostingId | SpendId, list["Parked"]] = field(default_factory=dict)
     """What waits for an award or a spend, in order of arrival."""
+    members: dict[MemberKey, Member] = field(default_factory=dict)
+    """Of nearly all members there is nothing."""
+    gift_days: dict[AccountKey, GiftDay] = field(default_factory=dict)
+    merged: list[MergedAccount] = field(default_factory=list)
+    """What the merge moved that is to be undone, by asset."""
+
+    def member(self, shop: str, member: str) -> Member:
+        """A member's record, a new one if there is none."""
+        key = MemberKey(shop, member)
+        return self.members.setdefault(key, Member(key=key))
+
+    def home(self, key: AccountKey) -> AccountKey:
+        """The account that what is asked of an account is asked of: where its member was merged into, if it was."""
+        for member in chain_of(self.members, MemberKey(key.shop, key.member)):
+            key = AccountKey(key.shop, member.merged_into or member.key.member, key.asset)
+        return key
+
+    def home_of(self, posting: Posting) -> AccountKey:
+        """The account that a posting is about."""
+        key = posting.account_key
+        return self.home(key) if self.members and posting.redirected else key
 
     def add_account(self, account: Account) -> None:
         self.accounts[account.key] = account

@@ -50,7 +50,7 @@ def settle_parked(state: State, now: datetime) -> Decision:
 def settle_proposed(state: State, posting: Posting, now: datetime, declined: LedgerError | None = None) -> Decision:
     """Settle what was proposed, under its own key, as if it came now; what waits for it follows. Or decline it."""
     journal = Journal(state, now)
-    account = state.accounts[posting.account_key]
+    account = state.accounts[state.home_of(posting)]
     if account.next_due_at is not None and account.next_due_at <= now:
         apply_due(journal, account)
     outcome = state.outcomes[posting.id]
@@ -82,7 +82,8 @@ def _settle(journal: Journal, posting: Posting) -> Outcome:
 
 def _apply(journal: Journal, posting: Posting, posting_id: PostingId, digest: bytes) -> Outcome:
     """What is due, then the posting, then what waited for it."""
-    account = journal.state.accounts[posting.account_key]
+    state = journal.state
+    account = state.accounts[state.home_of(posting) if state.members else posting.account_key]
     if account.next_due_at is not None and account.next_due_at <= journal.now:
         apply_due(journal, account)
     outcome = Outcome(id=posting_id, account=account.key, kind=posting.kind, content_hash=digest, result=Result.PARKED)
@@ -158,7 +159,7 @@ def _settle_what_waited(journal: Journal, posting: Posting) -> None:
 def _unpark(journal: Journal, parked: Parked) -> None:
     """Do what waited. Another member's account may not be loaded with its cause: `settle_parked` finds it later."""
     decision = journal.decision
-    account = journal.state.accounts.get(parked.posting.account_key)
+    account = journal.state.accounts.get(journal.state.home_of(parked.posting))
     if account is None:
         return
     if account.next_due_at is not None and account.next_due_at <= journal.now:

@@ -21,6 +21,14 @@ LedgerError
 ├── OwnProposal          who proposes does not approve
 ├── ProposalRejected     a second person has said no to the posting
 ├── ProposalExpired      nobody has said anything in time
+├── AssetNotGiven        members give points to each other, nothing else
+├── GiftToOneself
+├── GiftLimitReached     of one day, in gifts or in points
+├── MergeWithItself
+├── MemberMerged         the member was merged into another
+├── MergeNotFound
+├── MergeUndone          the merge was undone before
+├── AccountFrozen        nothing new may take the member's points
 └── KeyConflict          the key was used before with other content
 """
 
@@ -237,6 +245,85 @@ class ProposalExpired(LedgerError):
 
 
 @dataclass(eq=False)
+class AssetNotGiven(LedgerError):
+    code: ClassVar[str] = "asset_not_given"
+    asset: str
+
+    def __str__(self) -> str:
+        return f"members do not give {self.asset} to each other"
+
+
+@dataclass(eq=False)
+class GiftToOneself(LedgerError):
+    code: ClassVar[str] = "gift_to_oneself"
+    member: str
+
+    def __str__(self) -> str:
+        return f"member {self.member} is the giver"
+
+
+@dataclass(eq=False)
+class GiftLimitReached(LedgerError):
+    code: ClassVar[str] = "gift_limit_reached"
+    limit: str
+    """Which of the programme's settings it is."""
+    maximum: int
+    given: int
+    """So far that day."""
+    asked: int
+    day: str
+
+    def __str__(self) -> str:
+        return f"{self.limit} is {self.maximum}: {self.given} given on {self.day}, {self.asked} more asked"
+
+
+@dataclass(eq=False)
+class MergeWithItself(LedgerError):
+    code: ClassVar[str] = "merge_with_itself"
+    member: str
+
+    def __str__(self) -> str:
+        return f"member {self.member} cannot be merged with itself"
+
+
+@dataclass(eq=False)
+class MemberMerged(LedgerError):
+    code: ClassVar[str] = "member_merged"
+    member: str
+    into: str
+
+    def __str__(self) -> str:
+        return f"member {self.member} was merged into {self.into}"
+
+
+@dataclass(eq=False)
+class MergeNotFound(LedgerError):
+    code: ClassVar[str] = "merge_not_found"
+    merge: str
+
+    def __str__(self) -> str:
+        return f"no merge {self.merge}"
+
+
+@dataclass(eq=False)
+class MergeUndone(LedgerError):
+    code: ClassVar[str] = "merge_undone"
+    merge: str
+
+    def __str__(self) -> str:
+        return f"merge {self.merge} was undone before"
+
+
+@dataclass(eq=False)
+class AccountFrozen(LedgerError):
+    code: ClassVar[str] = "account_frozen"
+    member: str
+
+    def __str__(self) -> str:
+        return f"member {self.member} is frozen"
+
+
+@dataclass(eq=False)
 class KeyConflict(LedgerError):
     code: ClassVar[str] = "idempotency_conflict"
     key: str
@@ -251,7 +338,8 @@ REFUSALS: Mapping[str, type[LedgerError]] = {
         InsufficientPoints, AmountOutOfRange, DatesOutOfOrder, TotalExceedsAward, AwardNotWaiting, OfAnotherMember,
         HoldExists, HoldNotFound, HoldNotOpen, CaptureExceedsHold, AlreadySpent, AssetNotSpendable, AssetNotToppedUp,
         CurrencyMismatch, ApprovalNeeded, ProposalNotFound, ProposalNotOpen, OwnProposal, ProposalRejected,
-        ProposalExpired, KeyConflict,
+        ProposalExpired, AssetNotGiven, GiftToOneself, GiftLimitReached, MergeWithItself, MemberMerged,
+        MergeNotFound, MergeUndone, AccountFrozen, KeyConflict,
     )
 }  # fmt: skip
 """By code: how a stored refusal becomes the error again, `REFUSALS[code](**facts)`."""

@@ -34,13 +34,19 @@ from ledger.domain.postings import (
     Capture,
     Credit,
     Debit,
+    Freeze,
+    Gift,
     GiveBack,
     Hold,
+    Merge,
     Posting,
+    PostingId,
     Release,
     Revoke,
     Spend,
     TopUp,
+    UndoMerge,
+    Unfreeze,
 )
 
 _ENTRY_TAG: Final = b"accrual/entry/1\n"
@@ -51,6 +57,9 @@ _MEMO_TAG: Final = b"accrual/memo/1\n"
 _NEVER: Final = -(2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""The nibble with a UUID's variant: its two low bits are the value's."""
 
 _HEAD: Final = Struct(">16q13I")
 _REFUSAL_HEAD: Final = Struct(">q11I")
@@ -170,7 +179,28 @@ _CONTENT: Final[Mapping[type[Posting], Callable[[Any], tuple[str, ...]]]] = {
     Release: lambda it: (it.hold,),
     Spend: lambda it: (it.checkout, str(it.generation), str(it.amount), it.hold or ""),
     GiveBack: lambda it: (it.checkout, str(it.generation), str(it.total)),
+    Gift: lambda it: (it.to, str(it.amount)),
+    Freeze: lambda _: (),
+    Unfreeze: lambda _: (),
+    Merge: lambda it: (it.into,),
+    UndoMerge: lambda it: (it.merge, it.into),
 }
+
+
+def movement_id(posting: Posting) -> str:
+    """The id of what a posting does to two members at once; a repeat has the same."""
+    return name_of(posting.kind, posting.id)
+
+
+def name_of(what: str, posting: PostingId) -> str:
+    """The id of something that a posting causes once: drawn from the posting's, so that nobody need keep it."""
+    return uuid8(sha256("\n".join((what, *posting)).encode()).digest())
+
+
+def uuid8(digest: bytes) -> str:
+    """RFC 9562's version for values of one's own making."""
+    text = digest[:16].hex()
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def memo_commitment(salt: bytes, memo: str) -> bytes:

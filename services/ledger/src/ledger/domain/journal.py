@@ -1,11 +1,13 @@
 """Where entries are written: balanced, numbered, chained; and where changed records are noted, each once."""
 
+import json
 from bisect import bisect_left, insort
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from ledger.domain.books import Account, HoldRecord, Lot, Shortfall, SpendRecord, State
+from ledger.domain.books import Account, GiftDay, HoldRecord, Lot, MergedAccount, Shortfall, SpendRecord, State
 from ledger.domain.hashing import entry_hash
+from ledger.domain.members import Member
 from ledger.domain.outcomes import Decision, Entry, LotChange
 from ledger.domain.postings import NO_CAUSE
 
@@ -17,6 +19,8 @@ REVOKED: Final = "revoked"
 WRITTEN_OFF: Final = "written_off"
 ADJUSTED: Final = "adjusted"
 CASH: Final = "cash"
+TRANSFERRED: Final = "transferred"
+"""Between two members: the sum over both is zero."""
 
 BY_TIME: Final = "ledger"
 """The source of what fell due by itself."""
@@ -37,6 +41,11 @@ class Origin(NamedTuple):
     hold: str | None = None
     checkout: str | None = None
     generation: int = 0
+
+
+def cause_with(cause: str, **more: str | int) -> str:
+    """A posting's cause with what its entry says besides, as canonical as before."""
+    return json.dumps({**json.loads(cause), **more}, sort_keys=True, separators=(",", ":"))
 
 
 class Journal:
@@ -149,6 +158,19 @@ class Journal:
         if not account.changed:
             account.changed = True
             self.decision.accounts.append(account)
+
+    def note_member(self, member: Member) -> None:
+        if not member.changed:
+            member.changed = True
+            self.decision.members.append(member)
+
+    def note_gift_day(self, day: GiftDay) -> None:
+        if not day.changed:
+            day.changed = True
+            self.decision.gift_days.append(day)
+
+    def note_merged(self, merged: MergedAccount) -> None:
+        self.decision.merged.append(merged)
 
     def note_lot(self, lot: Lot) -> None:
         if not lot.changed:

@@ -20,10 +20,13 @@ from ledger.domain.errors import (
     OfAnotherMember,
     TotalExceedsAward,
 )
+from ledger.domain.freezing import freeze, refuse_if_frozen, unfreeze
+from ledger.domain.gifts import give
 from ledger.domain.give_back import give_back
 from ledger.domain.holds import end_hold
 from ledger.domain.journal import ADJUSTED, CASH, ISSUED, REDEEMED, WRITTEN_OFF, Journal, Origin
 from ledger.domain.lots import draw, expire, live_lots
+from ledger.domain.merging import merge, undo_merge
 from ledger.domain.outcomes import LotChange
 from ledger.domain.postings import (
     MAX_AMOUNT,
@@ -32,13 +35,18 @@ from ledger.domain.postings import (
     Capture,
     Credit,
     Debit,
+    Freeze,
+    Gift,
     GiveBack,
     Hold,
+    Merge,
     Posting,
     Release,
     Revoke,
     Spend,
     TopUp,
+    UndoMerge,
+    Unfreeze,
 )
 from ledger.domain.shortfalls import NOTHING_MISSING, record_missing, repay, shortfall_row
 from ledger.domain.take_back import take_back
@@ -163,7 +171,7 @@ def _award_named(journal: Journal, account: Account, posting: Revoke | Activate)
     """The lot of the award that a posting names, which is known; None where it was refused."""
     award = journal.state.awards.get(posting.award_id)
     of = journal.state.outcomes[posting.award_id].account if award is None else award.account.key
-    if of != account.key:
+    if journal.state.home(of) != account.key:
         raise OfAnotherMember(posting.award)
     return award
 
@@ -183,6 +191,7 @@ def _activate(journal: Journal, account: Account, posting: Activate) -> Facts | 
 
 def _hold(journal: Journal, account: Account, posting: Hold) -> Facts | None:
     """Reserve an amount of what is available; `at_most` cuts it to that."""
+    refuse_if_frozen(journal.state, posting)
     at = journal.moment(account)
     if posting.hold_id in journal.state.holds:
         raise HoldExists(posting.hold)
@@ -257,6 +266,8 @@ def _spend(journal: Journal, account: Account, posting: Spend) -> Facts | None:
         if spent.account is account and spent.tender == posting.amount:
             return None
         raise AlreadySpent(spent.checkout, spent.generation, spent.tender)
+    if posting.is_new:
+        refuse_if_frozen(journal.state, posting)
     at = journal.moment(account)
     origin = _origin(posting, hold=posting.hold, checkout=posting.checkout, generation=posting.generation)
     hold = account.holds.get(posting.hold) if posting.hold is not None else None
@@ -331,6 +342,11 @@ ACTS: Final[Mapping[type[Posting], Callable[[Journal, Account, Any], Facts | Non
     Release: _release,
     Spend: _spend,
     GiveBack: _give_back,
+    Gift: give,
+    Freeze: freeze,
+    Unfreeze: unfreeze,
+    Merge: merge,
+    UndoMerge: undo_merge,
 }
 
 

@@ -2,10 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Final
 
 from ledger.domain.books import Account, HoldRecord, Lot
 from ledger.domain.journal import BY_TIME, EXPIRED, BrokenBooks, Journal, Origin
 from ledger.domain.outcomes import LotChange
+
+MOST_ENTRIES: Final = 2**40
+"""Of an account; numbers of lots beyond it say how many lots their entry opened before them."""
+
+
+def lot_number(seq: int, place: int) -> int:
+    """The number of a lot by the entry that opened it and its place among those that the entry opened."""
+    return place * MOST_ENTRIES + seq
 
 
 def queue_of(account: Account) -> list[Lot]:
@@ -93,7 +102,7 @@ def may_use(hold: HoldRecord, lot: Lot) -> bool:
     return lot.expires_at is None or hold.placed_at < lot.expires_at
 
 
-def _newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
+def newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
     """Who was placed later may use fewer of the ended lots: served first, nobody goes short."""
     return sorted(holds, key=lambda hold: (hold.placed_at, hold.number), reverse=True)
 
@@ -108,7 +117,7 @@ def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int]
     if not lots or not lots[0].ended:
         return lots, None
     limits = {lot.number: lot.remaining for lot in lots}
-    for later in _newest_first(account.holds.values()):
+    for later in newest_first(account.holds.values()):
         if (later.placed_at, later.number) <= (hold.placed_at, hold.number):
             break
         _allocate(later, lots[::-1], limits)
@@ -122,7 +131,7 @@ def left_by_holds(account: Account) -> dict[int, int]:
     """
     lots = held_lots(account)
     left = {lot.number: lot.remaining for lot in lots}
-    for hold in _newest_first(account.holds.values()):
+    for hold in newest_first(account.holds.values()):
         _allocate(hold, lots, left)
     return left
 

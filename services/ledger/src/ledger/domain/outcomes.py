@@ -6,8 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from ledger.domain.books import Account, HoldRecord, Lot, Shortfall, SpendRecord
+from ledger.domain.books import Account, GiftDay, HoldRecord, Lot, MergedAccount, Shortfall, SpendRecord
 from ledger.domain.errors import LedgerError
+from ledger.domain.members import Member
 from ledger.domain.postings import AccountKey, Credit, Debit, Posting, PostingId, SpendId
 
 
@@ -33,7 +34,8 @@ class Entry:
     account: Account
     seq: int
     kind: str
-    """The posting's; or of what fell due: activate, time_out (of a hold), expire."""
+    """The posting's; or of what fell due: activate, time_out (of a hold), expire; of what concerns two:
+    gift_out, gift_in, merge_out, merge_in, unmerge_out, unmerge_in."""
     at: datetime
     """When it took effect; never before the account's last entry."""
     recorded_at: datetime
@@ -168,5 +170,9 @@ class Decision:
     holds: list[HoldRecord] = field(default_factory=list)
     spends: list[SpendRecord] = field(default_factory=list)
     shortfalls: list[Shortfall] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    gift_days: list[GiftDay] = field(default_factory=list)
+    merged: list[MergedAccount] = field(default_factory=list)
+    """What a merge moved (with all that belongs to it), or what moved back; both before anything else is saved."""
     system: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Sums of the batch by (shop, asset, system account): to append, never to lock."""

@@ -50,6 +50,8 @@ class Posting:
     """What all kinds share: whose points, who asks, under which key, and why."""
 
     kind: ClassVar[str] = ""
+    redirected: ClassVar[bool] = True
+    """Of a member that was merged into another, it is asked of that other one."""
 
     shop: str
     member: str
@@ -232,10 +234,65 @@ class Spend(Posting):
     amount: int
     """The tender. If it differs from the hold, the smaller is captured and the difference recorded."""
     hold: str | None = None
+    is_new: bool = False
+    """Asked for over HTTP and without a hold, so as new as a hold would be; how it came in is no content."""
 
     @property
     def spend_id(self) -> SpendId:
         return SpendId(self.shop, self.checkout, self.generation)
+
+
+@dataclass(slots=True, kw_only=True)
+class Gift(Posting):
+    """Give points to another member of the shop, in lots that keep their dates."""
+
+    kind: ClassVar[str] = "gift"
+
+    to: str
+    """The member that gets them."""
+    amount: int
+
+    @property
+    def receiver_key(self) -> AccountKey:
+        return AccountKey(self.shop, self.to, self.asset)
+
+
+@dataclass(slots=True, kw_only=True)
+class Freeze(Posting):
+    """Let nothing new take the member's points, of whatever asset; entered in the account that it names."""
+
+    kind: ClassVar[str] = "freeze"
+    redirected: ClassVar[bool] = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Unfreeze(Posting):
+    """The opposite."""
+
+    kind: ClassVar[str] = "unfreeze"
+    redirected: ClassVar[bool] = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Merge(Posting):
+    """Move all that a member has, of all assets, to another, and send there what comes for it from now on."""
+
+    kind: ClassVar[str] = "merge"
+    redirected: ClassVar[bool] = False
+
+    into: str
+
+
+@dataclass(slots=True, kw_only=True)
+class UndoMerge(Posting):
+    """Move back what is left of what a merge moved, and send what comes for the member to itself again."""
+
+    kind: ClassVar[str] = "undo_merge"
+    redirected: ClassVar[bool] = False
+
+    merge: str
+    into: str
+    """Whom it was merged into; it follows from the merge."""
 
 
 @dataclass(slots=True, kw_only=True)

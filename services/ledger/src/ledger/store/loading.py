@@ -1,10 +1,11 @@
 """What must be known before postings are decided, read under their lanes, in a handful of statements for any number."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,9 +20,12 @@ from ledger.domain import (
     Capture,
     Credit,
     Debit,
+    Gift,
     GiveBack,
     Hold,
     HoldId,
+    Member,
+    MemberKey,
     Parked,
     Policy,
     Posting,
@@ -34,7 +38,8 @@ from ledger.domain import (
     State,
     TopUp,
 )
-from ledger.store import log, rows
+from ledger.domain.books import MOVED
+from ledger.store import gifts, log, members, rows
 
 KINDS: Final[Mapping[str, type[Posting]]] = {
     kind.kind: kind for kind in (Award, TopUp, Credit, Debit, Revoke, Activate, Hold, Capture, Release, Spend, GiveBack)
@@ -42,6 +47,9 @@ KINDS: Final[Mapping[str, type[Posting]]] = {
 """Postings by kind: how a parked one becomes a posting again."""
 
 _CREDITS: Final = (Award, TopUp, Credit)
+
+_OWN: Final = attrgetter("account_key")
+"""Where a posting goes while nobody was merged."""
 
 FEW: Final = 64
 """Postings up to which round trips cost more than rows."""
@@ -59,7 +67,7 @@ _ACCOUNTS: Final = (
     f"SELECT {rows.ACCOUNT_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) AS k (shop, member, asset)"  # noqa: S608
     " JOIN account AS a USING (shop, member, asset)"
 )
-_PARKED_COLUMNS: Final = "p.posting::text, p.content_hash, p.since"
+_PARKED_COLUMNS: Final = "p.posting::text, p.content_hash, p.since, p.account_id"
 _PARKED: Final = f"SELECT {_PARKED_COLUMNS} FROM parked AS p WHERE p.account_id = ANY($1) ORDER BY p.place"  # noqa: S608
 _PARKED_OF: Final = {
     _ACCOUNTS_OF_SHOP: f"SELECT {_PARKED_COLUMNS} FROM account AS a JOIN parked AS p ON p.account_id = a.id"  # noqa: S608
@@ -69,7 +77,10 @@ _PARKED_OF: Final = {
 }
 """What waits on the accounts that such a question asks for."""
 
-_POLICIES: Final = "SELECT shop, shortfall, currency, approval_above::text FROM programme WHERE shop = ANY($1::text[])"
+_POLICIES: Final = (
+    "SELECT shop, shortfall, currency, approval_above::text, zone, gifts_per_day, gift_points_per_day FROM programme"
+    " WHERE shop = ANY($1::text[])"
+)
 _ACCOUNT_BY_ID: Final = f"SELECT {rows.ACCOUNT_COLUMNS} FROM account AS a WHERE a.id = $1"  # noqa: S608
 _OUTCOMES_OF_SOURCE: Final = (
     f"SELECT {rows.OUTCOME_COLUMNS} FROM posting AS p JOIN account AS a ON a.id = p.account_id"  # noqa: S608
@@ -92,6 +103,8 @@ class Loaded:
     """Accounts whose lots with something remaining were all loaded."""
     by_id: dict[UUID, Account] = field(default_factory=dict)
     """Accounts that are stored, by the store's handle."""
+    noted: bool = False
+    """Of some member there may be a record."""
 
 
 Question = tuple[str, tuple[Any, ...]]
@@ -122,6 +135,10 @@ async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: dat
     `lanes` are those that are held.
     """
     loaded, waiting = await _first_look(driver, postings, lanes)
+    if loaded.noted:
+        further = await members.load(driver, loaded.state, lanes)
+        if further:
+            waiting = [*waiting, *await _further(driver, loaded, further)]
     concerned = [*postings, *_concerned(loaded.state, postings, waiting)]
     if len(concerned) > len(postings):
         for found in await ask(driver, _about_outcomes(concerned[len(postings) :]), few=False):
@@ -133,6 +150,8 @@ async def load(driver: asyncpg.Connection, postings: Sequence[Posting], now: dat
         if account.debt or (account.next_due_at is not None and account.next_due_at <= now)
     }
     await _books(driver, loaded, whole, named)
+    if named.givers:
+        await gifts.load(driver, loaded.state, named.givers)
     return loaded
 
 
@@ -158,18 +177,23 @@ class _Named:
         self.holds: set[HoldId] = set()
         self.spends: set[SpendId] = set()
         self.orders: set[tuple[UUID, str]] = set()
+        self.givers: set[AccountKey] = set()
+        """Who gives, wherever its points are by now."""
         self.credited: dict[AccountKey, list[str]] = {}
         """Orders of awards: their spends matter only where the account is loaded whole."""
+        home: Callable[[Posting], AccountKey] = state.home_of if state.members else _OWN
         for posting in postings:
             if isinstance(posting, _CREDITS):
                 if posting.order is not None:
-                    self.credited.setdefault(posting.account_key, []).append(posting.order)
+                    self.credited.setdefault(home(posting), []).append(posting.order)
                 continue
-            self.debiting.add(posting.account_key)
+            self.debiting.add(key := home(posting))
             if posting.order is not None:
-                self.orders.add((_id(state, posting), posting.order))
+                self.orders.add((state.accounts[key].id, posting.order))
             if isinstance(posting, Revoke | Activate):
                 self.awards.add(posting.award_id)
+            elif isinstance(posting, Gift):
+                self.givers.add(key)
             elif isinstance(posting, Hold | Capture | Release):
                 self.holds.add(posting.hold_id)
                 if isinstance(posting, Capture):  # remembered as the spend that it is, under its hold's name
@@ -180,10 +204,6 @@ class _Named:
                     self.holds.add(HoldId(posting.shop, posting.hold))
 
 
-def _id(state: State, posting: Posting) -> UUID:
-    return state.accounts[posting.account_key].id
-
-
 def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Keys as one array per part."""
     return list(zip(*keys, strict=True))
@@ -191,8 +211,8 @@ def _columns(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def _policies(shops: set[str], stored: Sequence[Any]) -> dict[str, Policy]:
     known = {
-        shop: Policy(ShortfallPolicy(shortfall), currency or "", rows.decode_json(approval_above))
-        for shop, shortfall, currency, approval_above in stored
+        shop: Policy(ShortfallPolicy(shortfall), currency or "", rows.decode_json(approval_above), *about_gifts)
+        for shop, shortfall, currency, approval_above, *about_gifts in stored
     }
     return {shop: known.get(shop) or Policy(ShortfallPolicy.FORGIVE) for shop in shops}
 
@@ -203,6 +223,7 @@ async def _first_look(
     """Where the lanes stand, the policies, the accounts (one that is not stored yet is a zero account), what became of
     the keys, and what waits."""
     keys = {posting.account_key for posting in postings}
+    keys.update(posting.receiver_key for posting in postings if type(posting) is Gift)  # cheaper, of thousands
     shops = {key.shop for key in keys}
     accounts, outcomes = _about_accounts(keys), _about_outcomes(postings)
     questions = [(log.HIGHEST, (lanes,)), (_POLICIES, (list(shops),)), *accounts, *outcomes]
@@ -218,11 +239,28 @@ async def _first_look(
     for key in keys:
         if key not in known:
             known[key] = Account(key=key, id=new_uuid(), fresh=True)
+            # Whoever has a record has an account of points, which says so.
+            loaded.noted |= key.asset != members.ASSET
     for stored in found[len(accounts) :][: len(outcomes)]:
         _add_outcomes(loaded.state, stored)
+    waiting: Sequence[Any]
     if few:
-        return loaded, [_parked(row) for stored in found[len(accounts) + len(outcomes) :] for row in stored]
-    return loaded, await parked_of(driver, list(loaded.by_id))
+        waiting = [row for stored in found[len(accounts) + len(outcomes) :] for row in stored]
+    else:
+        waiting = await _waiting_on(driver, list(loaded.by_id))
+    return loaded, _parked_among(loaded, waiting)
+
+
+async def _further(driver: asyncpg.Connection, loaded: Loaded, keys: set[AccountKey]) -> list[Parked]:
+    """Accounts that redirects lead to, and what waits on them."""
+    before = set(loaded.by_id)
+    for stored in await ask(driver, _about_accounts(keys), few=False):
+        for row in stored:
+            _add(loaded, row)
+    for key in keys - loaded.state.accounts.keys():
+        noted = MemberKey(key.shop, key.member) in loaded.state.members
+        loaded.state.add_account(Account(key=key, id=new_uuid(), fresh=True, noted=noted))
+    return _parked_among(loaded, await _waiting_on(driver, list(loaded.by_id.keys() - before)))
 
 
 def _about_accounts(keys: set[AccountKey]) -> list[Question]:
@@ -238,6 +276,7 @@ def _add(loaded: Loaded, row: Any) -> None:
     account = rows.account_of(row)
     loaded.state.add_account(account)
     loaded.by_id[account.id] = account
+    loaded.noted |= account.noted
 
 
 def _about_outcomes(postings: Sequence[Posting]) -> list[Question]:
@@ -274,13 +313,28 @@ def _concerned(state: State, postings: Sequence[Posting], waiting: Sequence[Park
 
 async def parked_of(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> list[Parked]:
     """What waits on these accounts, in order of arrival."""
-    if not account_ids:
-        return []
-    return [_parked(row) for row in await driver.fetch(_PARKED, account_ids)]
+    return [_parked(row) for row in await _waiting_on(driver, account_ids)]
+
+
+async def _waiting_on(driver: asyncpg.Connection, account_ids: Sequence[UUID]) -> Sequence[Any]:
+    """Rows of _PARKED_COLUMNS."""
+    return await driver.fetch(_PARKED, account_ids) if account_ids else ()
+
+
+def _parked_among(loaded: Loaded, waiting: Sequence[Any]) -> list[Parked]:
+    """What waits on loaded accounts. Where it names another member than the account's, that one was merged."""
+    found = []
+    for row in waiting:
+        parked, key = _parked(row), loaded.by_id[row[3]].key
+        if parked.posting.member != key.member:
+            named = MemberKey(key.shop, parked.posting.member)
+            loaded.state.members.setdefault(named, Member(key=named, merged_into=key.member))
+        found.append(parked)
+    return found
 
 
 def _parked(row: Any) -> Parked:
-    text, content_hash, since = row
+    text, content_hash, since, _ = row
     posting = posting_of(json.loads(text))
     waits_for = posting.award_id if isinstance(posting, Revoke | Activate) else _spend_of(posting)
     return Parked(posting=posting, content_hash=content_hash, waits_for=waits_for, since=since)
@@ -340,6 +394,8 @@ async def _books(driver: asyncpg.Connection, loaded: Loaded, whole: set[AccountK
             state.add_shortfall(shortfall)
             if shortfall.order is not None:
                 named.orders.add((row[0], shortfall.order))
+            elif shortfall.spend is not None:  # whatever repays it is what that spend has used
+                named.spends.add(shortfall.spend)
     await _named_awards(driver, loaded, named, foreign)
     await _spends(driver, loaded, named, foreign)
 
@@ -386,12 +442,28 @@ async def _named_awards(driver: asyncpg.Connection, loaded: Loaded, named: _Name
         " AND l.source = p.source AND l.key = p.key",
         *_columns(named.awards),
     )
-    for row in found:
+    for row in await _where_they_are(driver, found):
         account = await foreign.account(row[0])
         if row[1] not in account.lots:
             loaded.state.add_lot(rows.lot_of(row, account))
         if row[11] is not None:
             named.orders.add((row[0], row[11]))
+
+
+async def _where_they_are(driver: asyncpg.Connection, found: Sequence[Any]) -> Sequence[Any]:
+    """Rows of LOT_COLUMNS, each of the lot that goes on in its place if a merge has moved it."""
+    kept = [row for row in found if row[12] != MOVED]
+    moved = [row for row in found if row[12] == MOVED]
+    while moved:
+        further = await driver.fetch(
+            f"SELECT {rows.LOT_COLUMNS} FROM unnest($1::uuid[], $2::bigint[]) AS k (from_account_id, from_number)"  # noqa: S608
+            " JOIN moved_lot AS m USING (from_account_id, from_number)"
+            " JOIN lot AS l ON l.account_id = m.account_id AND l.number = m.number",
+            *_columns((row[0], row[1]) for row in moved),
+        )
+        kept += [row for row in further if row[12] != MOVED]
+        moved = [row for row in further if row[12] == MOVED]
+    return kept
 
 
 async def _spends(driver: asyncpg.Connection, loaded: Loaded, named: _Named, foreign: _Foreign) -> None:

@@ -4,7 +4,6 @@ Seals are sent beside it, from lanes of their own: a seal's number is its positi
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from time import monotonic
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import msgspec
 from chassis.outbox import Outgoing
 from contracts import topics
 from ledger.domain import PostingId
+from ledger.domain.hashing import name_of, uuid8
 from ledger.store import rows, seals
 from ledger.store.seals import Sealed
 
@@ -30,9 +30,6 @@ _ENTRIES: Final = (
 )
 MOST_LOTS_CHARACTERS: Final = 256 * 1024
 """Of an event's lots: half of what an event may have."""
-
-_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The nibble with the variant: its two low bits are the value's."""
 
 _REFUSALS: Final = (
     'SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r."order", r.checkout,'
@@ -124,23 +121,17 @@ def _without_gaps(events: Sequence[Outgoing], after: Mapping[int, int]) -> Seque
 
 def entry_id(entry_hash: bytes) -> str:
     """An entry's id: drawn from its hash, so that it needs no column and is the same wherever the history is."""
-    return _uuid8(entry_hash)
+    return uuid8(entry_hash)
 
 
 def refusal_id(posting: PostingId) -> str:
     """A refusal's id: a posting is refused once."""
-    return _uuid8(sha256("\n".join(("refusal", *posting)).encode()).digest())
+    return name_of("refusal", posting)
 
 
 def proposal_id(posting: PostingId) -> str:
     """A proposal's id: a posting is proposed once."""
-    return _uuid8(sha256("\n".join(("proposal", *posting)).encode()).digest())
-
-
-def _uuid8(digest: bytes) -> str:
-    """RFC 9562's version for values of one's own making."""
-    text = digest[:16].hex()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+    return name_of("proposal", posting)
 
 
 def entry_event(row: Any) -> Outgoing:
@@ -203,7 +194,7 @@ def seal_event(sealed: Sealed) -> Outgoing:
     return Outgoing(
         lane=SEAL_LANES + seal.lane,
         position=seal.number,
-        id=_uuid8(seal.hash),
+        id=uuid8(seal.hash),
         topic=topics.SEALS.name,
         key=f"*/{seal.lane}",
         type="log-sealed",

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from chassis.lanes import LANE_LOCK
-from ledger.domain import Account, AccountKey
+from ledger.domain import Account
 from ledger.store import reading, rows
 from ledger.store.reading import Standing
 
@@ -71,6 +71,7 @@ async def balances_as_of(
     for standing in found.standings:
         standing.next_expiries, standing.next_activations = [], []
     await reading.name_currencies(driver, found.standings)
+    await reading.note_members(driver, found.standings)
     return sorted(found.standings, key=lambda standing: standing.account.key)
 
 
@@ -82,7 +83,7 @@ async def _find(driver: asyncpg.Connection, shop: str, member: str, as_of: datet
             continue
         account = rows.account_of(row)
         if row[-9] is not None:
-            found.standings.append(Standing(_as_it_was(account.key, account.id, row)))
+            found.standings.append(Standing(_as_it_was(account, row)))
         elif account.next_due_at is not None and account.next_due_at <= as_of:
             found.due.append(account.id)
         else:
@@ -90,9 +91,9 @@ async def _find(driver: asyncpg.Connection, shop: str, member: str, as_of: datet
     return found
 
 
-def _as_it_was(key: AccountKey, account_id: UUID, row: Any) -> Account:
+def _as_it_was(account: Account, row: Any) -> Account:
     """An account after the last entry by the instant; before its first, nothing."""
-    past = Account(key=key, id=account_id, seq=row[-9])
+    past = Account(key=account.key, id=account.id, seq=row[-9], noted=account.noted)
     if past.seq:
         found = row[-8:]
         past.available, past.pending, past.held, past.debt, past.earned, past.spent, past.last_at, past.hash = found

@@ -11,6 +11,7 @@ _UPSERT = rows.insert_from_arrays(
     tables.programme,
     leave="ON CONFLICT (shop) DO UPDATE"
     " SET revision = excluded.revision, shortfall = excluded.shortfall, zone = excluded.zone,"
+    " gifts_per_day = excluded.gifts_per_day, gift_points_per_day = excluded.gift_points_per_day,"
     " approval_above = excluded.approval_above,"
     " currency = CASE WHEN programme.currency <> excluded.currency AND EXISTS"
     " (SELECT FROM account AS a WHERE a.shop = excluded.shop AND a.asset = 'stored_value')"
@@ -22,9 +23,12 @@ _UPSERT = rows.insert_from_arrays(
 )
 
 
-async def save(driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str, str, str]]) -> Mapping[str, str]:
-    """Keep settings (shop, revision, shortfall policy, zone, currency, thresholds of approval as JSON), sorted by shop;
-    an older revision changes nothing. The currencies that hold now: another one is refused once money is stored."""
+async def save(
+    driver: asyncpg.Connection, told: Sequence[tuple[str, int, str, str, str, str, int, int]]
+) -> Mapping[str, str]:
+    """Keep settings (shop, revision, shortfall policy, zone, currency, thresholds of approval as JSON, gifts and points
+    that may be given in a day), sorted by shop; an older revision changes nothing. The currencies that hold now:
+    another one is refused once money is stored."""
     if not told:
         return {}
     return dict(await driver.fetch(_UPSERT, *zip(*told, strict=True)))

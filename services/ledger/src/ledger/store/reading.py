@@ -9,8 +9,18 @@ from uuid import UUID
 
 import asyncpg
 
-from ledger.domain import GENESIS, STORED_VALUE, Account, AccountKey, Entry, LedgerError, settle_due
-from ledger.store import rows
+from ledger.domain import (
+    GENESIS,
+    STORED_VALUE,
+    Account,
+    AccountKey,
+    Entry,
+    LedgerError,
+    Member,
+    MemberKey,
+    settle_due,
+)
+from ledger.store import members, rows
 from ledger.store.loading import load_whole
 
 NEXT_DATES: Final = 5
@@ -34,6 +44,8 @@ class Standing:
     next_activations: list[DatedPoints] = field(default_factory=list)
     currency: str | None = None
     """Of stored value; None where there is none, or where it is not known yet."""
+    member: Member | None = None
+    """What is known of its member besides; nearly always nothing."""
 
 
 @dataclass(slots=True)
@@ -76,10 +88,11 @@ async def known_shops(driver: asyncpg.Connection, shops: Iterable[str]) -> set[s
 
 
 async def hold_member(driver: asyncpg.Connection, shop: str, hold: str) -> tuple[str, str] | None:
-    """Whose hold it is: member and asset. It never changes, so it can be read before the lane is taken."""
+    """Whose hold it was when it was placed: member and asset. It never changes, so it can be read before the lane is
+    taken, and what is asked of the hold is the same when it is asked again, even if a merge has moved it meanwhile."""
     row = await driver.fetchrow(
-        "SELECT a.member, a.asset FROM hold AS h JOIN account AS a ON a.id = h.account_id WHERE h.shop = $1 AND"
-        " h.hold = $2",
+        "SELECT a.member, a.asset FROM hold AS h JOIN posting AS p ON p.shop = h.shop AND p.source = h.source"
+        " AND p.key = h.key JOIN account AS a ON a.id = p.account_id WHERE h.shop = $1 AND h.hold = $2",
         shop,
         hold,
     )
@@ -92,7 +105,7 @@ OfMember = tuple[str, str]
 """A shop and one of its members."""
 
 _STANDINGS: Final = (
-    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp(),"  # noqa: S608
+    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now,"  # noqa: S608
     " CASE WHEN a.next_due_at IS NOT NULL THEN ARRAY(SELECT d FROM ("
     "SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
     " FROM lot AS l WHERE l.account_id = a.id AND l.open"
@@ -118,7 +131,9 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
         async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment
             for standing in await settled(driver, due, found[0][-2]):
                 standings[standing.account.key[:2]].append(standing)
-    await name_currencies(driver, [standing for some in standings.values() for standing in some])
+    found_all = [standing for some in standings.values() for standing in some]
+    await name_currencies(driver, found_all)
+    await note_members(driver, found_all)
     return standings
 
 
@@ -130,6 +145,23 @@ async def name_currencies(driver: asyncpg.Connection, standings: Iterable[Standi
         found = dict(await driver.fetch("SELECT shop, currency FROM programme WHERE shop = ANY($1)", list(shops)))
         for standing in money:
             standing.currency = found.get(standing.account.key.shop)
+
+
+async def note_members(driver: asyncpg.Connection, standings: Iterable[Standing]) -> None:
+    """Add what is known of the few members of whom there is a record."""
+    noted = [standing for standing in standings if standing.account.noted]
+    if noted:
+        found = await members.read(driver, {MemberKey(*standing.account.key[:2]) for standing in noted})
+        for standing in noted:
+            standing.member = found[MemberKey(*standing.account.key[:2])]
+
+
+async def merged_into(driver: asyncpg.Connection, account: Account) -> str | None:
+    """Whom an account's member was merged into, if it was."""
+    if not account.noted:
+        return None
+    key = MemberKey(*account.key[:2])
+    return (await members.read(driver, {key}))[key].merged_into
 
 
 def _standing(account: Account, dated: Sequence[tuple[bool, datetime, int]] | None) -> Standing:

@@ -76,7 +76,7 @@ _PARAMETER: Final = re.compile(r"\$(\d+)")
 
 ACCOUNT_COLUMNS: Final = (
     "a.id, a.shop, a.member, a.asset, a.available, a.pending, a.held, a.debt, a.earned, a.spent, a.seq, a.hash,"
-    " a.last_at, a.next_due_at"
+    " a.last_at, a.next_due_at, a.noted"
 )
 
 
@@ -95,6 +95,7 @@ def account_of(row: Any) -> Account:
         hash=row[11],
         last_at=row[12],
         next_due_at=row[13],
+        noted=row[14],
     )
 
 

@@ -23,7 +23,7 @@ from ledger.domain import (
     Proposal,
     Refusal,
 )
-from ledger.store import log, rows
+from ledger.store import gifts, log, members, rows
 from ledger.store.loading import Loaded, posting_text
 from ledger.store.writes import Writes
 
@@ -113,6 +113,10 @@ async def save(
     if memos:
         _memos(writes, loaded, decision, memos)
     await writes.run(driver)
+    if decision.members:
+        await members.save(driver, decision.members)
+    if decision.gift_days:
+        await gifts.save(driver, decision.gift_days)
 
 
 def _memos(writes: Writes, loaded: Loaded, decision: Decision, memos: Mapping[PostingId, Memo]) -> None:
@@ -229,10 +233,11 @@ def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     """Changed accounts, and new ones also when only a refusal or a parked posting names them."""
     accounts = loaded.state.accounts
     fresh = {outcome.account for outcome in decision.decided if accounts[outcome.account].fresh}
+    fresh.update(account.key for account in decision.accounts if account.fresh)  # no posting names who gets a gift
     writes.add(
         _INSERT_ACCOUNT,
         [
-            (account.id, *account.key, *_account_changes(account))
+            (account.id, *account.key, *_account_changes(account), account.noted)
             for account in sorted((accounts[key] for key in fresh), key=_by_id)
         ],
         into=tables.account,
@@ -311,7 +316,7 @@ def _result(outcome: Outcome) -> tuple[Any, ...]:
 def _parked_row(loaded: Loaded, parked: Parked) -> tuple[Any, ...]:
     posting = parked.posting
     return (
-        loaded.state.accounts[posting.account_key].id,
+        loaded.state.accounts[loaded.state.home_of(posting)].id,
         *posting.id,
         parked.content_hash,
         posting_text(posting),
@@ -323,7 +328,7 @@ def _proposal_row(loaded: Loaded, proposal: Proposal) -> tuple[Any, ...]:
     posting = proposal.posting
     return (
         UUID(log.proposal_id(posting.id)),
-        loaded.state.accounts[posting.account_key].id,
+        loaded.state.accounts[loaded.state.home_of(posting)].id,
         *posting.id,
         posting_text(posting),
         proposal.at,

@@ -20,6 +20,10 @@ class Scenario(StrEnum):
     POINTS_RETURNED = "points_returned"
     """Used before, given back because the purchase was returned."""
     POINTS_ADJUSTED = "points_adjusted"
+    POINTS_GIVEN = "points_given"
+    """To another member."""
+    POINTS_RECEIVED = "points_received"
+    """From another member."""
     POINTS_REVOKED = "points_revoked"
     POINTS_EXPIRING = "points_expiring"
     POINTS_EXPIRED = "points_expired"
@@ -77,6 +81,10 @@ def scenario_of(entry: Entry) -> Scenario | None:
             scenario = Scenario.POINTS_RETURNED
         case "credit" | "debit":
             scenario = Scenario.POINTS_ADJUSTED
+        case "gift_out":
+            scenario = Scenario.POINTS_GIVEN
+        case "gift_in":
+            scenario = Scenario.POINTS_RECEIVED
         case "revoke":
             scenario = Scenario.POINTS_REVOKED
         case "expire":

@@ -141,6 +141,8 @@ class Balance:
     """What the ledger says that the member has."""
 
     available: int
+    frozen: bool = False
+    """Nothing new may take the member's points: a hold would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,8 @@ def _reasons(cashback: Cashback, cart: Cart, balance: Balance) -> list[Reason]:
     if purchase < cashback.minimum_purchase:
         minimum = ceil(cashback.minimum_purchase * cart.unit)
         reasons.append(Reason.of("below_minimum_purchase", minimum=minimum, purchase=cart.goods))
+    if balance.frozen:
+        reasons.append(Reason.of("member_frozen"))
     if balance.available <= 0:
         reasons.append(Reason.of("no_points", available=balance.available))
     elif balance.available < cashback.minimum_points_owned:

@@ -66,10 +66,13 @@ async def _follow_holds(tx: Transaction, entries: Sequence[FollowEntry]) -> None
     changed: dict[UUID, Standing] = {}
     for hold, entry in about:
         standing = standings.get(hold)
-        if standing is None or (entry.epoch, entry.seq) <= (standing.epoch, standing.seq):
+        if standing is None:
+            continue
+        # Not by their numbers: a hold whose member was merged ends in another account, which has numbers of its own.
+        state = after_entry(standing.state, entry.kind)
+        if state is standing.state:
             continue
         was_over = standing.state in (State.RELEASED, State.EXPIRED)
-        state = after_entry(standing.state, entry.kind)
         late_now = was_over and state is State.CAPTURED
         if late_now:
             alarm("paid_after_the_hold_had_ended", shop=entry.shop, posting=entry.posting, shortfall=entry.shortfall)

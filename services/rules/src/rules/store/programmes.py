@@ -26,11 +26,16 @@ class Programme:
     points_name: str
     language: str
     hold_minutes: int
+    gifts_per_day: int
+    gift_points_per_day: int
     approval_above: Mapping[str, int] = field(default_factory=dict)
     """By asset."""
 
 
-_SETTINGS: Final = 'shop, revision, "on", zone, currency, shortfall, points_name, language, hold_minutes'
+_SETTINGS: Final = (
+    'shop, revision, "on", zone, currency, shortfall, points_name, language, hold_minutes, gifts_per_day,'
+    " gift_points_per_day"
+)
 _PROGRAMME: Final = f"{_SETTINGS}, approval_above::text"
 
 
@@ -81,11 +86,13 @@ async def save_programme(tx: Transaction, new: Programme) -> None:
     """Insert or replace a shop's settings; turning it off begins a pause, turning it on ends it."""
     await tx.driver.execute(
         f"INSERT INTO programme ({_SETTINGS}, approval_above, changed_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
         ' ON CONFLICT (shop) DO UPDATE SET revision = $2, "on" = $3, zone = $4, currency = $5, shortfall = $6,'
-        " points_name = $7, language = $8, hold_minutes = $9, approval_above = $10, changed_at = $11",
+        " points_name = $7, language = $8, hold_minutes = $9, gifts_per_day = $10, gift_points_per_day = $11,"
+        " approval_above = $12, changed_at = $13",
         new.shop, new.revision, new.on, new.zone, new.currency, new.shortfall, new.points_name, new.language,
-        new.hold_minutes, json.dumps(new.approval_above, sort_keys=True), tx.now,
+        new.hold_minutes, new.gifts_per_day, new.gift_points_per_day,
+        json.dumps(new.approval_above, sort_keys=True), tx.now,
     )  # fmt: skip
     if new.on:
         await tx.driver.execute("UPDATE pause SET until = $2 WHERE shop = $1 AND until IS NULL", new.shop, tx.now)

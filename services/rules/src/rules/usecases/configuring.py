@@ -1,7 +1,7 @@
 """Programmes, drafts and versions of rules: what merchants' staff decide."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -44,18 +44,7 @@ async def set_programme(tx: Transaction, commands: Sequence[SetProgramme]) -> Ou
         if held is not None and held.currency != wanted.currency and await store.highest_version(tx, wanted.shop):
             answers.append(CurrencyFixed(held.currency))
             continue
-        new = store.Programme(
-            wanted.shop,
-            1 if held is None else held.revision + 1,
-            wanted.on,
-            wanted.zone,
-            wanted.currency,
-            wanted.shortfall,
-            wanted.points_name,
-            wanted.language,
-            wanted.hold_minutes,
-            wanted.approval_above,
-        )
+        new = replace(wanted, revision=1 if held is None else held.revision + 1)
         if held is not None and _same(held, new):
             answers.append(held)
             continue
@@ -82,6 +71,8 @@ def told(programme: store.Programme) -> ProgrammeChanged:
         language=programme.language,
         hold_minutes=programme.hold_minutes,
         approval_above=ApprovalAbove(**programme.approval_above),
+        gifts_per_day=programme.gifts_per_day,
+        gift_points_per_day=programme.gift_points_per_day,
     )
 
 
