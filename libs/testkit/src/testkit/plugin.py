@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import structlog
+from hypothesis import HealthCheck, settings
 
 from local import databases
 from local import topics as topic_setup
@@ -19,6 +20,11 @@ from testkit.system import System, running_system
 from testkit.tokens import Tokens
 
 _PASSWORD = "test"
+
+
+# Hypothesis without a clock: a busy machine must not make a promise look broken.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
