@@ -9,6 +9,7 @@ from hashlib import sha256
 from struct import Struct, error
 from typing import Any, Final
 
+from accrual_verify.epochs import EpochStart
 from accrual_verify.findings import Report, Unreadable
 from accrual_verify.layout import (
     ENTRY_TAG,
@@ -16,12 +17,14 @@ from accrual_verify.layout import (
     NO_HASH,
     Malformed,
     entry_of,
+    instant_of,
     micros_of,
     places_hash,
     refusal_hash,
     refusal_of,
     root_of,
 )
+from accrual_verify.records import KINDS, Records
 from accrual_verify.seals import Chain, Held, Published, Seal, held_of
 
 FORMAT: Final = "accrual-ledger-export"
@@ -87,10 +90,14 @@ class _Verifier:
         self._lanes: set[int] = set()
         self._counts = dict.fromkeys(("entries", "refusals", "seals", "accounts"), 0)
         self._unsealed = 0
-        self._restored = 0
+        self._given_up: dict[int, list[Seal]] = {}
+        """By lane, published seals that restores gave up."""
+        self._records: Records | None = None
+        """Of a complete export; None for others."""
         self._told: Mapping[str, Any] | None = None
         """The last line's counts; None before it."""
         self._keys: dict[bytes, None] = {}
+        self._starts: list[EpochStart] = []
 
     def run(self, lines: Iterable[bytes]) -> Report:
         ordered = iter(lines)
@@ -114,13 +121,34 @@ class _Verifier:
             self._shop = header["shop"].encode()
             self._at = micros_of(header["at"])
             self._lanes = set(range(min(header["lanes"], MOST_LANES + 1)))
+            if "complete" in header:
+                self._records = Records(header["complete"], self._report)
+                self._counts["records"] = 0
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unreadable(f"not the first line of an export: {error!r}") from error
+        for told in header.get("epochs", ()):
+            self._epoch(told)
         if len(self._lanes) > MOST_LANES:
             raise Unreadable(f"more than {MOST_LANES} lanes")
         if self._published is not None:
             for fork in self._published.forks:
                 self._report.add("published_fork", "was published twice with different content", **fork.where)
+
+    def _epoch(self, told: Mapping[str, Any]) -> None:
+        """A restore that the ledger tells of: who signed it, and what is given up."""
+        try:
+            start = EpochStart.of(told)
+        except Malformed as error:
+            raise Unreadable(f"not the start of an epoch: {error}") from error
+        where = {"lane": start.lane, "epoch": start.epoch, "position": start.position}
+        if not start.signed() or start.ledger != str(self._header["ledger"]):
+            self._report.add("epoch_signature", "the start of the epoch is not signed by its key", **where)
+        self._starts.append(start)
+        if start.told > start.position:
+            self._report.notes.append(
+                f"lane {start.lane}: epoch {start.epoch} gave up positions {start.position + 1} to {start.told} at"
+                f" {instant_of(start.at)}"
+            )
 
     def _end(self) -> None:
         self._leave_lane()
@@ -131,6 +159,10 @@ class _Verifier:
             self._report.add("cut_off", "the file ends before its last line")
         elif self._told != self._counts:
             self._report.add("counts_differ", f"the last line counts {self._told}, the file has {self._counts}")
+        for start in self._starts:
+            if self._trusted and start.key not in {*self._keys, *self._trusted}:
+                what = f"epoch {start.epoch} is signed by {start.key.hex()}, which neither seals nor given keys name"
+                self._report.add("key_unknown", what, lane=start.lane)
         facts = {name: self._header[name] for name in ("shop", "ledger", "epoch", "at")}
         self._report.facts.update(facts, **self._counts, unsealed=self._unsealed)
         self._report.facts["keys"] = [key.hex() for key in self._keys]
@@ -146,8 +178,17 @@ class _Verifier:
             notes.append(
                 "seals were not compared with published ones (--seals): rows at the end could be missing with theirs"
             )
-        if self._restored:
-            notes.append(f"{self._restored} published seals were given up by a restore of the ledger")
+        if self._records is not None:
+            notes.append(
+                "lots, holds and debts add up to the balances; keys and what waits are the ledger's word: no seal holds"
+                " them"
+            )
+        for lane, seals in sorted(self._given_up.items()):
+            first, last = min(seal.first for seal in seals), max(seal.last for seal in seals)
+            notes.append(
+                f"lane {lane}: {len(seals)} published seals, of positions {first} to {last}, were given up by a restore"
+                " of the ledger"
+            )
 
     # -- lanes
 
@@ -167,8 +208,16 @@ class _Verifier:
         if lane is None:
             return
         self._close_seal(lane)
+        if self._records is not None:
+            self._records.end_lane(lane.number)
         lane.chain.end(self._at)
-        self._restored += lane.chain.restored
+        if lane.chain.given_up:
+            self._given_up[lane.number] = lane.chain.given_up
+        for before, seal in lane.chain.epochs:
+            self._report.notes.append(
+                f"lane {lane.number}: epoch {seal.epoch} follows epoch {before} at seal {seal.number}, from position"
+                f" {seal.first} on: the ledger was restored from a backup"
+            )
         for length, accounts in lane.accounts.items():
             for key in accounts:
                 member, asset = key[:length].decode(), key[length:].decode()
@@ -376,11 +425,14 @@ class _Verifier:
                     self._refusal(self._enter_lane(lane), position, bytes.fromhex(content))
                 case ["a", int(lane), str(member), str(asset), int(seq), str(stored), *buckets]:
                     self._account(self._enter_lane(lane), member, asset, (seq, *buckets, bytes.fromhex(stored)))
+                case [str(kind), str(member), str(asset), *values] if self._records is not None and kind in KINDS:
+                    self._counts["records"] += 1
+                    self._records.add(kind, member, asset, values)
                 case {"end": dict(told)}:
                     self._told = told
                 case _:
                     self._report.add("line_unreadable", "no line of an export", line=number)
-        except (ValueError, TypeError, AttributeError, RecursionError, Malformed) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, Malformed) as error:
             self._report.add("line_unreadable", str(error), line=number)
 
     def _refusal(self, lane: _Lane, position: int, content: bytes) -> None:
@@ -397,6 +449,8 @@ class _Verifier:
         self._close_seal(lane)
         key, length = f"{member}{asset}".encode(), len(member.encode())
         found = lane.accounts[length].pop(key, _FIRST)
+        if self._records is not None:
+            self._records.account(member, asset, stored[1:5])
         where = {"member": member, "asset": asset, "lane": lane.number}
         if found == stored:
             return

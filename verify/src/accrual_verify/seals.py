@@ -165,6 +165,8 @@ class Published:
         self.newest: dict[tuple[int, int], Seal] = {}
         """By lane and number, those of the highest epoch."""
         self.by_lane: defaultdict[int, set[int]] = defaultdict(set)
+        self.given_up: defaultdict[int, list[Seal]] = defaultdict(list)
+        """By lane, those of whose number there is one of a higher epoch."""
         self.forks: list[Seal] = []
         """Seals of which there is another one of the same lane, epoch and number."""
 
@@ -192,6 +194,10 @@ class Published:
         if known is None or known.epoch < seal.epoch:
             self.newest[place] = seal
             self.by_lane[seal.lane].add(seal.number)
+        if known is not None and known.epoch != seal.epoch:
+            older = min(known, seal, key=lambda one: one.epoch)
+            if older not in self.given_up[seal.lane]:
+                self.given_up[seal.lane].append(older)
 
 
 def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -244,8 +250,10 @@ class Chain:
         self._last: Seal | None = None
         self._keys: list[bytes] = []
         """Keys of seals whose signatures were good, in order."""
-        self.restored = 0
-        """Published seals that were given up by a restore: the ledger's are of a later epoch."""
+        self.given_up: list[Seal] = []
+        """Published seals that a restore gave up: the ledger's are of a later epoch."""
+        self.epochs: list[tuple[int, Seal]] = []
+        """Seals at which the epoch rises, with the epoch before."""
 
     @property
     def last(self) -> Seal | None:
@@ -265,6 +273,8 @@ class Chain:
                 self._check_signature(last)
         if seal.last < seal.first - 1:
             self._report.add("seal_range", "the range ends before it begins", **seal.where)
+        if last is not None and seal.epoch > last.epoch:
+            self.epochs.append((last.epoch, seal))
         self._compare(seal)
         self._last = seal
 
@@ -306,13 +316,14 @@ class Chain:
         if told is None or told.body == seal.body:
             return
         if told.epoch < seal.epoch:
-            self.restored += 1
+            self.given_up.append(told)
         else:
             self._report.add("seal_differs", "is not the one that was published", **seal.where)
 
     def _compare_end(self, published: Published, at: int | None) -> None:
         reached = 0 if self._last is None else self._last.number
         epoch = 0 if self._last is None else self._last.epoch
+        self.given_up += [seal for seal in published.given_up.get(self._lane, ()) if seal.epoch < epoch]
         lacking = [
             published.newest[self._lane, number]
             for number in sorted(published.by_lane.get(self._lane, ()))
@@ -320,7 +331,7 @@ class Chain:
         ]
         for seal in lacking:
             if seal.epoch < epoch:
-                self.restored += 1
+                self.given_up.append(seal)
             elif at is None or seal.at <= at:
                 what = f"was published at {instant_of(seal.at)} and is missing, with what it holds"
                 self._report.add("seal_missing", what, **seal.where)

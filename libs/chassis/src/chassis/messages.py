@@ -15,7 +15,10 @@ HEADER_BYTES = 4_096
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_SHOP_IN_KEY = re.compile(rb"([A-Za-z0-9._:\-]{1,64})(?:/|$)")
+EVERY_SHOP = "*"
+"""What an event about all shops names as its shop; it waits for no shop to be known."""
+
+_SHOP_IN_KEY = re.compile(rb"([A-Za-z0-9._:\-]{1,64}|[*])(?:/|$)")
 
 
 class Raw(NamedTuple):

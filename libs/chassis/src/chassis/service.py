@@ -99,6 +99,8 @@ class Runtime:
         self.workers: list[Worker] = []
         self.relay: Relay | None = None
         self.mode = ""
+        self.parts: list[Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = []
+        """What the service's startup wants to run until the end; one that raises ends the process."""
 
     async def readiness(self) -> tuple[bool, list[str]]:
         """Whether this process should get requests, and all that is wrong with it.
@@ -129,7 +131,7 @@ class Runtime:
             await self._inherit()
         if service.startup is not None:
             await service.startup(self)
-        parts: list[Coroutine[Any, Any, None]] = []
+        parts = [part(stop) for part in self.parts]
         if mode in ("worker", "all"):
             self.workers = [Worker(service.name, c, self.database, service.settings) for c in service.consumers]
             parts += [worker.run(stop) for worker in self.workers]

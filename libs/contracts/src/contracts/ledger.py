@@ -1,12 +1,15 @@
-"""Topic `ledger`: what happened to members' points, exactly one event per entry or refusal, in order per account."""
+"""Topic `ledger`: what happened to members' points, exactly one event per entry or refusal, in order per account.
+
+And, once in a ledger's life or never, that some of it is given up."""
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints
 
 from contracts.event import Event, Instant, MemberId, Model, OpaqueId, Points, PositivePoints, PostingKey
 from contracts.postings import Cause
+from contracts.seals import Hash, LedgerId, Signature
 from contracts.topic import Topic
 
 AnyAsset = Annotated[
@@ -133,6 +136,7 @@ class PostingRefused(Event):
     detail: str
     facts: dict[str, int | str] = Field(default={})
     at: Instant
+    epoch: int | None = Field(default=None, description="As of entries; absent in what was told by older ledgers.")
 
     @property
     def key(self) -> str:
@@ -150,14 +154,60 @@ class PostingRefused(Event):
             detail="100 points asked, 40 available",
             facts={"available": 40, "asked": 100},
             at=datetime(2026, 3, 2, 9, 32, 1, tzinfo=UTC),
+            epoch=1,
+        )
+
+
+class EpochStarted(Event):
+    """A ledger was restored from a backup: what it told of one of its lanes behind a position is given up.
+
+    It comes before anything of the lane that is told in the new epoch. Whoever keeps accounts of that lane reads those
+    that he holds beyond the position again, over HTTP. The fields are all that the signed bytes are made of;
+    docs/tamper-evidence.md says how.
+    """
+
+    type: ClassVar[str] = "epoch-started"
+
+    shop: Literal["*"] = Field(default="*", description="Every shop.")
+    ledger: LedgerId = Field(description="Which ledger it is.")
+    epoch: int = Field(ge=2, description="The new one.")
+    lane: int = Field(ge=0)
+    lanes: int = Field(ge=1, description="How many the ledger has; a member's is CRC-32 of `shop/member`, modulo that.")
+    position: int = Field(ge=0, description="The last one, header `ce_position`, that holds as it was told.")
+    told: int = Field(ge=0, description="The last one that was told or sealed before; up to it all is given up.")
+    at: Instant
+    seal: int = Field(ge=0, description="The lane's last seal, which the next one is made over; 0: none.")
+    seal_hash: Hash = Field(description="Its hash; zeros: none.")
+    public_key: Hash = Field(description="The key, Ed25519, that signs.")
+    signature: Signature
+
+    @property
+    def key(self) -> str:
+        return f"{self.shop}/{self.lane}"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(
+            ledger="019cad9f-7c00-7000-8000-000000000000",
+            epoch=2,
+            lane=3,
+            lanes=8,
+            position=41,
+            told=57,
+            at=datetime(2026, 3, 2, 11, 0, 0, tzinfo=UTC),
+            seal=7,
+            seal_hash="5f" * 32,
+            public_key="d7" * 32,
+            signature="e5" * 64,
         )
 
 
 TOPIC = Topic(
     name="ledger",
-    about="What happened to members' points: one event per entry or refusal, in order per account.",
+    about="What happened to members' points: one event per entry or refusal, in order per account; after a restore,"
+    " what of it is given up.",
     key="shop/member",
-    events=(PointsChanged, PostingRefused),
+    events=(PointsChanged, PostingRefused, EpochStarted),
     writers=("ledger",),
     readers=("redemption", "notifications", "anyone"),
 )

@@ -48,6 +48,11 @@ async def _start(runtime: Runtime) -> None:
         # Tried again while Postgres comes back: whoever starts beside it must not end because of it.
         check = partial(_hold_against, settings.seal_folder)
         await runtime.database.execute(check, [], retry_seconds=START_SECONDS)
+    log = runtime.service.log
+    assert isinstance(log, LedgerLog)
+    topic = start.ToldCheck(runtime.database, settings.kafka_bootstrap_servers, log)
+    if not await topic.first():
+        runtime.parts.append(topic.later)
     await _open_desk(runtime, settings)
 
 

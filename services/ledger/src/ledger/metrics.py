@@ -35,6 +35,13 @@ PROPOSALS: Final = Counter(
 SHORT_SPENDS: Final = Counter(
     "accrual_ledger_short_spends_total", "Paid orders whose points were not all there any more: written off or owed."
 )
+START_UNCHECKED: Final = Gauge(
+    "accrual_ledger_start_unchecked",
+    "1 while the log could not be held against the topic, because Kafka gives no answer; nothing is told then.",
+)
+LOG_BEHIND: Final = Gauge(
+    "accrual_ledger_log_behind", "1 when the log was found to be behind what was told; the process ends."
+)
 SEAL_LAG: Final = Gauge(
     "accrual_ledger_seal_lag_seconds", "Age of the oldest entry or refusal that no seal holds; a few seconds."
 )

@@ -114,6 +114,12 @@ class Posted(Answered):
     hash: str
 
 
+class Stated(Posted):
+    """One movement in the statement."""
+
+    position: int = Field(description="Where it stands in its lane of the log, header `ce_position` of its event.")
+
+
 class Refused(Answered):
     """A posting that the ledger refused; nothing changed."""
 
@@ -377,7 +383,7 @@ class ManyBalances(Answered):
 class Statement(Answered):
     """A page of a member's movements and refusals, newest first (oldest first with `after_seq`)."""
 
-    entries: list[Annotated[Posted | Refused, Field(discriminator="type")]]
+    entries: list[Annotated[Stated | Refused, Field(discriminator="type")]]
     next: str | None = Field(description="Give as `after` for the next page; null on the last.")
     merged_into: str | None = Field(description="The member whose statement goes on with what came of this one's.")
 

@@ -1,6 +1,7 @@
 """A ledger of its own for each test: real Postgres, in this process, reached over HTTP."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,6 +93,13 @@ class Ledger:
             f"/v1/shops/{SHOP}/holds/{hold}/{how}", json=body, headers={"idempotency-key": key or self.key()}
         )
 
+    async def act(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> dict[str, Any]:
+        """Anything else that is asked for of the shop, and done."""
+        headers = {"idempotency-key": key or self.key()}
+        response = await self.http.post(f"/v1/shops/{SHOP}/{path}", json=dict(body), headers=headers)
+        assert response.is_success, response.text
+        return dict(response.json())
+
     async def balance(self, member: str, asset: str = "points", **query: str) -> dict[str, Any]:
         """What a member has of an asset."""
         response = await self.http.get(f"/v1/shops/{SHOP}/members/{member}/balances", params=query)
@@ -151,12 +159,9 @@ def iso(**ahead: float) -> str:
     return (datetime.now(UTC) + timedelta(**ahead)).isoformat()
 
 
-@pytest_asyncio.fixture
-async def empty_ledger(
-    service_database: Callable[[str], Awaitable[ServiceDatabase]], tokens: Tokens
-) -> AsyncIterator[Ledger]:
-    """A ledger that knows no shop."""
-    database = await service_database("ledger")
+@asynccontextmanager
+async def ledger_of(database: ServiceDatabase, tokens: Tokens) -> AsyncIterator[Ledger]:
+    """The service on a database."""
     settings = LedgerSettings(
         database_url=database.url, kafka_bootstrap_servers="127.0.0.1:1", jwks_file=tokens.jwks_file
     )
@@ -170,6 +175,15 @@ async def empty_ledger(
         yield Ledger(runtime, http, database, tokens)
     await service.shutdown(runtime)
     await runtime.database.close()
+
+
+@pytest_asyncio.fixture
+async def empty_ledger(
+    service_database: Callable[[str], Awaitable[ServiceDatabase]], tokens: Tokens
+) -> AsyncIterator[Ledger]:
+    """A ledger that knows no shop."""
+    async with ledger_of(await service_database("ledger"), tokens) as ledger:
+        yield ledger
 
 
 @pytest.fixture

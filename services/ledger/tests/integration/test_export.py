@@ -207,18 +207,12 @@ async def test_gifts_freezes_and_merges_are_verified_like_all_else(seals: Seals)
     ledger = seals.ledger
     operator = {"operator": "ana", "reason": "duplicate"}
 
-    async def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        headers = {"idempotency-key": ledger.key()}
-        response = await ledger.http.post(f"/v1/shops/{SHOP}/{path}", json=body, headers=headers)
-        assert response.is_success, response.text
-        return dict(response.json())
-
     await tell_a_story(ledger)
-    await post("members/m-1/gifts", {"to": "m-2", "amount": 3})
-    await post("members/m-1/freeze", operator)
-    merge = (await post("members/m-1/merge", {"into": "m-2", **operator}))["merge"]
+    await ledger.act("members/m-1/gifts", {"to": "m-2", "amount": 3})
+    await ledger.act("members/m-1/freeze", operator)
+    merge = (await ledger.act("members/m-1/merge", {"into": "m-2", **operator}))["merge"]
     await ledger.award("m-1", 5)
-    await post(f"merges/{merge}/undo", operator)
+    await ledger.act(f"merges/{merge}/undo", operator)
     await ledger.check()
     await seals.run()
     report = verified(seals, await exported(seals))

@@ -4,10 +4,10 @@ from typing import Final
 
 from chassis import Consumer, Received, UseCase
 from contracts import topics
-from contracts.ledger import PointsChanged
+from contracts.ledger import EpochStarted, PointsChanged
 from contracts.programmes import ProgrammeChanged
 from notifications import store, usecases
-from notifications.usecases import LearnProgramme, Tell
+from notifications.usecases import BeginEpoch, LearnProgramme, Tell
 
 
 def learn(event: ProgrammeChanged, _: Received) -> LearnProgramme:
@@ -31,6 +31,11 @@ def tell(event: PointsChanged, received: Received) -> Tell | None:
     return Tell(event, received.traceparent) if event.asset == POINTS else None
 
 
+def begin_epoch(event: EpochStarted, _: Received) -> BeginEpoch:
+    """The ledger was restored from a backup: what it told of a lane behind a position is given up."""
+    return BeginEpoch(event.epoch, event.lane, event.lanes, event.position)
+
+
 def consumers(telling: UseCase = usecases.tell) -> tuple[Consumer, ...]:
     """All of them. `telling`: the use case for entries, with what it needs when some are missing."""
     return (
@@ -43,7 +48,7 @@ def consumers(telling: UseCase = usecases.tell) -> tuple[Consumer, ...]:
         Consumer(
             name="ledger",
             topic=topics.LEDGER,
-            commands={PointsChanged: tell},
+            commands={PointsChanged: tell, EpochStarted: begin_epoch},
             usecase=telling,
             known=store.known,  # a shop's first entries wait for its programme, which has the zone and the words
         ),

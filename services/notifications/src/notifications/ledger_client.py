@@ -12,11 +12,15 @@ from chassis.client import Client, Unreachable
 from contracts import Malformed, decode
 from contracts.ledger import PointsChanged
 from notifications.domain import Gap
+from notifications.store import Held
 
 PAGE: Final = 200
 """Entries of one call: the most that the ledger gives."""
 
 OK: Final = 200
+
+ASSET: Final = "points"
+"""The only one that there is: accounts are kept without theirs."""
 
 log = structlog.get_logger()
 
@@ -40,16 +44,33 @@ class LedgerClient:
 
         One that no event could carry is left out: as an event it would be a dead letter, and the stream goes on.
         """
-        path = f"/v1/shops/{quote(gap.shop, safe='')}/members/{quote(gap.member, safe='')}/entries"
-        limit = min(PAGE, gap.before - 1 - after)
+        lines = await self._lines(gap.shop, gap.member, gap.asset, after, min(PAGE, gap.before - 1 - after))
+        return [entry for line in lines if (entry := _event(gap, line)) is not None and entry.seq < gap.before]
+
+    async def still_has(self, held: Held, position: int) -> bool:
+        """Whether the ledger has the last entry told of an account, as it was told, up to a position of its log."""
+        lines = await self._lines(held.shop, held.member, ASSET, held.seq - 1, 1) if held.seq else []
+        return [(held.seq, held.hash)] == [
+            (line.get("seq"), line.get("hash")) for line in lines if line.get("position", position + 1) <= position
+        ]
+
+    async def upto(self, held: Held, epoch: int, position: int, after: int) -> list[PointsChanged]:
+        """The next entries of an account behind a number that the ledger has up to a position of its log."""
+        gap = Gap(held.shop, held.member, ASSET, held.account, epoch, after, after + PAGE + 1)
+        lines = await self._lines(held.shop, held.member, ASSET, after, PAGE)
+        kept = [_event(gap, line) for line in lines if line.get("position", position + 1) <= position]
+        return [entry for entry in kept if entry is not None]
+
+    async def _lines(self, shop: str, member: str, asset: str, after: int, limit: int) -> list[Mapping[str, Any]]:
+        path = f"/v1/shops/{quote(shop, safe='')}/members/{quote(member, safe='')}/entries"
         try:
-            answer = await self._client.call("GET", f"{path}?asset={gap.asset}&after_seq={after}&limit={limit}")
+            answer = await self._client.call("GET", f"{path}?asset={asset}&after_seq={after}&limit={limit}")
             if answer.status_code != OK:
                 raise LedgerUnavailable(f"GET {path}: status {answer.status_code}")
-            lines = answer.json()["entries"]
+            lines: list[Mapping[str, Any]] = answer.json()["entries"]
         except (Unreachable, ValueError, KeyError, TypeError) as error:
             raise LedgerUnavailable(f"GET {path}: {error!r}") from error
-        return [entry for line in lines if (entry := _event(gap, line)) is not None and entry.seq < gap.before]
+        return lines
 
 
 def _event(gap: Gap, line: Mapping[str, Any]) -> PointsChanged | None:

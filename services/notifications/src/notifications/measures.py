@@ -8,6 +8,9 @@ REPEATS = Counter("accrual_notifications_repeats_total", "Entries of the ledger 
 GAPS = Counter("accrual_notifications_gaps_total", "Entries of the ledger that were missed on the topic.")
 UNANSWERED = Counter("accrual_notifications_ledger_unanswered_total", "Calls to the ledger without a usable answer.")
 FORKS = Counter("accrual_notifications_forks_total", "Entries told before with another content: an alarm.")
+READ_AGAIN = Counter(
+    "accrual_notifications_read_again_total", "Accounts read again after the ledger was restored from a backup."
+)
 DELIVERIES = Counter("accrual_notifications_deliveries_total", "Attempts.", ["channel", "result"])
 SECONDS = Histogram("accrual_notifications_attempt_seconds", "Seconds per attempt.", ["channel"])
 AGE_SECONDS = Histogram(

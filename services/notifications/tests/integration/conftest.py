@@ -166,6 +166,8 @@ class Ledger:
     """Member and number behind which entries were asked for."""
     odd: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number: what the ledger says of an entry instead."""
+    positions: dict[str, int] = field(default_factory=dict)
+    """Of entries in the ledger's log, by their hashes; others stand at their numbers."""
     status: int = 200
     _server: ThreadingHTTPServer | None = None
 
@@ -199,6 +201,7 @@ class Ledger:
             if (entry.shop, entry.member, entry.asset) == (shop, member, query["asset"]):
                 line = entry.model_dump(mode="json", exclude={"shop", "member", "asset", "account", "epoch", "entry"})
                 line |= {"type": "entry", "memo": None, "before": {}, "after": line.pop("balances")}
+                line["position"] = self.positions.get(entry.hash, entry.seq)
                 lines.append(line | self.odd.get(entry.seq, {}))
         return [line for line in lines if line["seq"] > int(query["after_seq"])][: int(query["limit"])]
 
@@ -293,7 +296,7 @@ class World:
         """Publish events in order; all are kept when this returns."""
         sent = []
         for event in events:
-            topic = topics.LEDGER if isinstance(event, PointsChanged) else topics.PROGRAMMES
+            topic = topics.PROGRAMMES if isinstance(event, ProgrammeChanged) else topics.LEDGER
             all_headers = {"ce_type": event.type.encode(), **(headers or {})}
             sent.append(await self._send(topic.name, encode(event), event.key, all_headers))
         await asyncio.gather(*sent)

@@ -381,6 +381,26 @@ async def test_a_hold_that_a_merge_has_moved_ends_by_an_entry_of_another_account
     assert (await counter.state())["state"] == "released"
 
 
+async def test_a_ledger_that_was_restored_is_followed_in_its_new_epoch(counter: Counter) -> None:
+    """What a backup lacks is told again under lower numbers; nothing of the epoch before counts any more."""
+    await counter.hold(points=100)
+    (hold,) = counter.ledger.holds
+    await counter.entry("hold", 40, hold=hold)
+    await counter.entry("time_out", 7, hold=hold, epoch=2)
+    assert (await counter.state())["state"] == "expired"
+    await counter.entry("hold", 41, hold=hold)
+    await counter.entry("capture", 41, hold=hold)
+    assert (await counter.state())["state"] == "expired"
+
+
+async def test_a_hold_that_a_restore_has_lost_is_free_when_it_is_released(counter: Counter) -> None:
+    await counter.hold(points=100)
+    counter.ledger.holds.clear()
+    answer = await counter.call("POST", "checkouts/c-1/release")
+    assert (answer.status_code, answer.json()["state"]) == (200, "released")
+    assert (await counter.hold(points=50)).status_code == 201
+
+
 async def test_entries_of_other_holds_are_none_of_our_business(counter: Counter) -> None:
     await counter.hold(points=100)
     await counter.entry("release", 5, hold=str(uuid4()))

@@ -1,13 +1,15 @@
 """Exports: a shop's whole history, with all that others need to verify it without us."""
 
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
 
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from chassis import Overloaded
-from chassis.hot import HotRouter
-from ledger.api.desk import OF_SHOP, PREFIX, TAG, Desk, at_desk
+from chassis.hot import HotRouter, query_of
+from ledger.api.desk import FLAG, OF_SHOP, PREFIX, TAG, Desk, at_desk
 from ledger.connections import Snapshot
 from ledger.store import exporting
 
@@ -19,7 +21,19 @@ AT_ONCE: Final = 2
 router = HotRouter(prefix=PREFIX, tag=TAG)
 
 
-@router.hot("GET", "/ledger/export", scopes=["operations"], names=OF_SHOP, gives=None, media_type=MEDIA_TYPE)
+@router.hot(
+    "GET",
+    "/ledger/export",
+    scopes=["operations"],
+    names=OF_SHOP,
+    asks={
+        "complete": Annotated[
+            bool, Query(description="With all that `python -m ledger import` needs besides: lots, holds, keys, …")
+        ]
+    },
+    gives=None,
+    media_type=MEDIA_TYPE,
+)
 async def export_ledger(request: Request) -> StreamingResponse:
     """A shop's whole history of one moment as JSON lines: entries, refusals, accounts, seals with their proofs.
 
@@ -27,6 +41,7 @@ async def export_ledger(request: Request) -> StreamingResponse:
     its last line, `end`, was cut off.
     """
     desk, shop = await at_desk(request)
+    complete: bool = query_of(request, "complete", FLAG, default=False)
     if desk.exports >= AT_ONCE:
         raise Overloaded
     desk.exports += 1
@@ -35,14 +50,14 @@ async def export_ledger(request: Request) -> StreamingResponse:
     except BaseException:
         desk.exports -= 1
         raise
-    return _Stream(desk, snapshot, shop)
+    return _Stream(desk, snapshot, exporting.export(snapshot.driver, shop, snapshot.at, complete=complete))
 
 
 class _Stream(StreamingResponse):
     """Lets go of the snapshot however the answer ends."""
 
-    def __init__(self, desk: Desk, snapshot: Snapshot, shop: str) -> None:
-        super().__init__(exporting.export(snapshot.driver, shop, snapshot.at), media_type=MEDIA_TYPE)
+    def __init__(self, desk: Desk, snapshot: Snapshot, lines: AsyncIterator[bytes]) -> None:
+        super().__init__(lines, media_type=MEDIA_TYPE)
         self._desk, self._snapshot = desk, snapshot
 
     async def __call__(self, *asgi: Any) -> None:

@@ -88,7 +88,9 @@ def _place(cursor: str | None) -> Place:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    return _refused(line.entry) if isinstance(line.entry, Refused) else entry_told(line.entry, line.memo)
+    if isinstance(line.entry, Refused):
+        return _refused(line.entry)
+    return {**entry_told(line.entry, line.memo), "position": line.position}
 
 
 def entry_told(entry: Entry, memo: str | None = None) -> dict[str, Any]:

@@ -49,34 +49,34 @@ from ledger.domain.postings import (
     Unfreeze,
 )
 
-_ENTRY_TAG: Final = b"accrual/entry/1\n"
+ENTRY_TAG: Final = b"accrual/entry/1\n"
 _REFUSAL_TAG: Final = b"accrual/refusal/1\n"
 _POSTING_TAG: Final = "accrual/posting/1\n"
 _MEMO_TAG: Final = b"accrual/memo/1\n"
 
-_NEVER: Final = -(2**63)
+NEVER: Final = -(2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 """The nibble with a UUID's variant: its two low bits are the value's."""
 
-_HEAD: Final = Struct(">16q13I")
-_REFUSAL_HEAD: Final = Struct(">q11I")
-_LENGTH: Final = Struct(">I")
-_AMOUNT: Final = Struct(">q")
-_LOT: Final = Struct(">6q")
+HEAD: Final = Struct(">16q13I")
+REFUSAL_HEAD: Final = Struct(">q11I")
+LENGTH: Final = Struct(">I")
+AMOUNT: Final = Struct(">q")
+LOT: Final = Struct(">6q")
 
 
 @lru_cache(maxsize=8192)
 def micros(instant: datetime | None) -> int:
     """Microseconds since the epoch, exactly; most instants of a batch are the same one."""
-    return _NEVER if instant is None else (instant - _EPOCH) // _MICROSECOND
+    return NEVER if instant is None else (instant - _EPOCH) // _MICROSECOND
 
 
 def entry_hash(entry: Entry) -> bytes:
     """The next link of the account's chain."""
-    return sha256(_ENTRY_TAG + entry.previous_hash + entry_bytes(entry)).digest()
+    return sha256(ENTRY_TAG + entry.previous_hash + entry_bytes(entry)).digest()
 
 
 def entry_bytes(entry: Entry) -> bytes:
@@ -96,7 +96,7 @@ def entry_bytes(entry: Entry) -> bytes:
     )
     text = "".join(texts)
     memo = entry.memo_commitment or b""
-    head = _HEAD.pack(
+    head = HEAD.pack(
         entry.seq,
         micros(entry.at),
         micros(entry.recorded_at),
@@ -121,16 +121,16 @@ def entry_bytes(entry: Entry) -> bytes:
     parts = [head, text.encode(), memo]
     for name, amount in entry.system:
         encoded = name.encode()
-        parts += (_LENGTH.pack(len(encoded)), encoded, _AMOUNT.pack(amount))
+        parts += (LENGTH.pack(len(encoded)), encoded, AMOUNT.pack(amount))
     for lot, change, remaining, activates_at, expires_at, priority in entry.lots:
-        parts.append(_LOT.pack(lot, change, remaining, micros(activates_at), micros(expires_at), priority))
+        parts.append(LOT.pack(lot, change, remaining, micros(activates_at), micros(expires_at), priority))
     return b"".join(parts)
 
 
 def refusal_bytes(at: datetime, texts: Sequence[str | None]) -> bytes:
     """The canonical bytes of a refusal: its instant and the eleven texts, as laid out above."""
     encoded = [(text or "").encode() for text in texts]
-    return b"".join((_REFUSAL_HEAD.pack(micros(at), *map(len, encoded)), *encoded))
+    return b"".join((REFUSAL_HEAD.pack(micros(at), *map(len, encoded)), *encoded))
 
 
 def refusal_hash(canonical: bytes) -> bytes:

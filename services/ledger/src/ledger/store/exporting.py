@@ -7,6 +7,10 @@
     ["a", lane, member, asset, seq, hash, available, pending, held, debt, earned, spent]    accounts, as they are stored
     {"end": {entries, refusals, seals, accounts}}
 
+A complete one also has what a shop needs to go on living elsewhere: its first line says so (`complete`: what such
+lines hold; `programme`), behind each lane's accounts what belongs to them, and behind all lanes keys and what waits
+(`state`).
+
 Whoever verifies it needs the hashes of one seal and the last entry of each account of one lane at a time. docs/
 tamper-evidence.md tells it to others.
 """
@@ -22,7 +26,7 @@ from chassis.lanes import lane_of
 from ledger.domain import GENESIS, Account, AccountKey
 from ledger.domain.hashing import entry_bytes
 from ledger.domain.seals import Presence, look_for
-from ledger.store import rows, seals
+from ledger.store import epochs, programmes, rows, seals, state
 from ledger.store.rows import encode_json
 from ledger.store.seals import Sealed
 
@@ -42,6 +46,13 @@ class _Counts:
     refusals: int = 0
     seals: int = 0
     accounts: int = 0
+    records: int | None = None
+    """Lines of a complete export beside them; None in others."""
+
+    def told(self) -> dict[str, int]:
+        """As the last line has them."""
+        counts = {name: getattr(self, name) for name in self.__slots__}
+        return {name: count for name, count in counts.items() if count is not None}
 
 
 @dataclass(slots=True)
@@ -55,12 +66,14 @@ class _Run:
     """First position and line of each seal."""
 
 
-async def export(driver: asyncpg.Connection, shop: str, at: datetime) -> AsyncIterator[bytes]:
+async def export(
+    driver: asyncpg.Connection, shop: str, at: datetime, *, complete: bool = False
+) -> AsyncIterator[bytes]:
     """The lines, some at a time. The transaction must be a snapshot, which sees all seals that were made until `at`."""
-    counts = _Counts()
+    counts = _Counts(records=0 if complete else None)
     lanes = int(await driver.fetchval("SELECT lanes FROM lane_count"))
     ledger = await seals.ledger_id(driver)
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "ledger": None if ledger is None else str(ledger),
@@ -69,14 +82,27 @@ async def export(driver: asyncpg.Connection, shop: str, at: datetime) -> AsyncIt
         "at": at.astimezone(UTC),
         "lanes": lanes,
     }
+    if started := await epochs.every(driver):
+        header["epochs"] = [one.told() for one in started]
+    if complete:
+        header |= {"complete": state.layout(), "programme": await programmes.of_shop(driver, shop)}
     yield encode_json(header) + b"\n"
     for lane in range(lanes):
         async for chunk in _lane(driver, shop, lane, counts):
             yield chunk
         async for chunk in _accounts(driver, shop, lane, lanes, counts):
             yield chunk
-    end = {name: getattr(counts, name) for name in _Counts.__slots__}
-    yield encode_json({"end": end}) + b"\n"
+    if complete:
+        async for chunk in _counted(state.lines_of_shop(driver, shop), counts):
+            yield chunk
+    yield encode_json({"end": counts.told()}) + b"\n"
+
+
+async def _counted(chunks: AsyncIterator[list[bytes]], counts: _Counts) -> AsyncIterator[bytes]:
+    async for lines in chunks:
+        assert counts.records is not None, "only a complete export has them"
+        counts.records += len(lines)
+        yield b"".join(lines)
 
 
 async def _lane(driver: asyncpg.Connection, shop: str, lane: int, counts: _Counts) -> AsyncIterator[bytes]:
@@ -167,7 +193,7 @@ def _entry_lines(found: Sequence[Any], shop: str, lane: int) -> Iterator[tuple[i
 
 
 _ACCOUNTS: Final = (
-    "SELECT member, asset, seq, hash, available, pending, held, debt, earned, spent FROM account"
+    "SELECT id, member, asset, seq, hash, available, pending, held, debt, earned, spent FROM account"
     " WHERE shop = $1 AND (member, asset) > ($2, $3) ORDER BY member, asset LIMIT $4"
 )
 
@@ -179,11 +205,14 @@ async def _accounts(
     after = ("", "")
     while found := await driver.fetch(_ACCOUNTS, shop, *after, ACCOUNTS_TOGETHER):
         after = (found[-1]["member"], found[-1]["asset"])
-        lines = [
+        of_lane = [row for row in found if lane_of(f"{shop}/{row['member']}", lanes) == lane]
+        if not of_lane:
+            continue
+        counts.accounts += len(of_lane)
+        yield b"".join(
             encode_json(["a", lane, member, asset, seq, account_hash.hex(), *numbers]) + b"\n"
-            for member, asset, seq, account_hash, *numbers in found
-            if lane_of(f"{shop}/{member}", lanes) == lane
-        ]
-        counts.accounts += len(lines)
-        if lines:
-            yield b"".join(lines)
+            for _, member, asset, seq, account_hash, *numbers in of_lane
+        )
+        if counts.records is not None:
+            async for chunk in _counted(state.lines_of_accounts(driver, [row["id"] for row in of_lane]), counts):
+                yield chunk

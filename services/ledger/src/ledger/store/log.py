@@ -1,9 +1,11 @@
 """The ledger's log as the relay reads it: entries and refusals by their places, made into events as they are read.
 
-Seals are sent beside it, from lanes of their own: a seal's number is its position there.
+Seals and the starts of epochs are sent beside it, from lanes of their own: a seal's number, an epoch, is its position
+there. The start of an epoch goes out before any row that is told in it.
 """
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from time import monotonic
 from typing import Any, Final
 
@@ -14,7 +16,8 @@ from chassis.outbox import Outgoing
 from contracts import topics
 from ledger.domain import PostingId
 from ledger.domain.hashing import name_of, uuid8
-from ledger.store import rows, seals
+from ledger.store import epochs, rows, seals
+from ledger.store.epochs import Started
 from ledger.store.seals import Sealed
 
 _ENTRIES: Final = (
@@ -34,8 +37,8 @@ MOST_LOTS_CHARACTERS: Final = 256 * 1024
 _REFUSALS: Final = (
     'SELECT r.lane, r.position, a.shop, a.member, a.asset, r.kind, r.at, r.source, r.key, r."order", r.checkout,'
     " r.code,"
-    " r.facts::text, r.trace"
-    " FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
+    " r.facts::text, r.trace, x.epoch"
+    " FROM epoch AS x, unnest($1::int[], $2::bigint[]) AS c (lane, position)"
     " CROSS JOIN LATERAL (SELECT * FROM refusal AS r WHERE r.lane = c.lane AND r.position > c.position"
     " ORDER BY r.position LIMIT $3) AS r"
     " JOIN account AS a ON a.id = r.account_id"
@@ -54,6 +57,10 @@ HIGHEST: Final = (
 SEAL_LANES: Final = 1_000_000
 """What the relay's cursor adds to a lane for its seals; migration 0002 made these cursors."""
 
+EPOCH_LANES: Final = 2_000_000
+"""The same for the starts of epochs (migration 0006): a multiple of the topic's partitions, so that each goes where the
+rows of its lane do."""
+
 SEALS_EVERY_SECONDS: Final = 1.0
 """How often the relay looks for seals: there is one every few seconds, and it looks at the log far more often."""
 
@@ -68,39 +75,58 @@ class LedgerLog:
 
     def __init__(self) -> None:
         self._look_for_seals_at = 0.0
+        self._epoch = 0
+        """Of which the starts have been looked for; 0 before the first look."""
+        self.held_back = False
+        """Nothing is told while it is not known whether the log is behind what was told before."""
 
     async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
         """The rows behind these positions. Two statements see two moments: what is told ends before any gap."""
-        of_seals = {lane: number for lane, number in after.items() if lane >= SEAL_LANES}
-        if not of_seals:
-            return await self._rows(driver, after, limit)
-        rows = {lane: position for lane, position in after.items() if lane < SEAL_LANES}
-        return [*await self._rows(driver, rows, limit), *await self._seals(driver, of_seals, limit)]
+        if self.held_back:
+            return []
+        of_rows = {lane: position for lane, position in after.items() if lane < SEAL_LANES}
+        of_seals = {lane: number for lane, number in after.items() if SEAL_LANES <= lane < EPOCH_LANES}
+        of_epochs = {lane - EPOCH_LANES: epoch for lane, epoch in after.items() if lane >= EPOCH_LANES}
+        look = monotonic() >= self._look_for_seals_at
+        told, epoch = await self._rows(driver, of_rows, limit)
+        if of_epochs and (look or epoch > self._epoch):
+            told = [*(epoch_event(started) for started in await epochs.behind(driver, of_epochs)), *told]
+            self._epoch = max(self._epoch, epoch)
+        if of_seals and look:
+            told += await self._seals(driver, of_seals, limit)
+        return told
 
     async def _seals(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> list[Outgoing]:
-        if monotonic() < self._look_for_seals_at:
-            return []
         found = await seals.numbered_behind(driver, {lane - SEAL_LANES: n for lane, n in after.items()}, limit)
         if not found:
             self._look_for_seals_at = monotonic() + SEALS_EVERY_SECONDS
         return [seal_event(sealed) for sealed in found]
 
-    async def _rows(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> list[Outgoing]:
+    async def _rows(
+        self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int
+    ) -> tuple[list[Outgoing], int]:
+        """The rows, and the epoch in which they are told; 0 when there are none."""
         lanes, positions = list(after.keys()), list(after.values())
-        found = [entry_event(row) for row in await driver.fetch(_ENTRIES, lanes, positions, limit)]
+        entries = await driver.fetch(_ENTRIES, lanes, positions, limit)
+        found = [entry_event(row) for row in entries]
         refusals = await driver.fetch(_REFUSALS, lanes, positions, limit)
+        epoch = max(entries[-1]["epoch"] if entries else 0, refusals[-1]["epoch"] if refusals else 0)
         if refusals:
             found += [refusal_event(row) for row in refusals]
             found.sort(key=lambda event: (event.lane, event.position))
-        return list(_without_gaps(found, after))
+        return list(_without_gaps(found, after)), epoch
 
     async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
         """The highest position ever given in each lane; 0 when none was."""
-        of_seals = [lane - SEAL_LANES for lane in lanes if lane >= SEAL_LANES]
+        of_seals = [lane - SEAL_LANES for lane in lanes if SEAL_LANES <= lane < EPOCH_LANES]
+        of_epochs = [lane - EPOCH_LANES for lane in lanes if lane >= EPOCH_LANES]
         found = dict(await highest(driver, [lane for lane in lanes if lane < SEAL_LANES]))
         if of_seals:
             numbers = await seals.highest_numbers(driver, of_seals)
             found.update({SEAL_LANES + lane: number for lane, number in numbers.items()})
+        if of_epochs:
+            reached = await epochs.highest_numbers(driver, of_epochs)
+            found.update({EPOCH_LANES + lane: epoch for lane, epoch in reached.items()})
         return found
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:  # noqa: ARG002
@@ -204,6 +230,22 @@ def seal_event(sealed: Sealed) -> Outgoing:
     )
 
 
+def epoch_event(started: Started) -> Outgoing:
+    """The epoch-started event of a lane; its id is drawn from the bytes that are signed."""
+    start = started.start
+    return Outgoing(
+        lane=EPOCH_LANES + start.lane,
+        position=start.epoch,
+        id=uuid8(sha256(start.encoded()).digest()),
+        topic=topics.LEDGER.name,
+        key=f"*/{start.lane}",
+        type="epoch-started",
+        body=rows.encode_json({"shop": "*", **started.told()}),
+        at=start.at,
+        trace=None,
+    )
+
+
 def _told_lots(lots: str) -> str:
     """An entry of thousands of lots would not fit a message; the statement has them all."""
     if len(lots) <= MOST_LOTS_CHARACTERS:
@@ -214,7 +256,7 @@ def _told_lots(lots: str) -> str:
 
 def refusal_event(row: Any) -> Outgoing:
     """The posting-refused event of a row of `_REFUSALS`."""
-    lane, position, shop, member, asset, kind, at, source, key, order, checkout, code, facts, trace = row
+    lane, position, shop, member, asset, kind, at, source, key, order, checkout, code, facts, trace, epoch = row
     error = rows.error_of(code, rows.decode_json(facts))
     body: dict[str, Any] = {
         "shop": shop,
@@ -227,6 +269,7 @@ def refusal_event(row: Any) -> Outgoing:
         "detail": error.detail,
         "facts": msgspec.Raw(facts.encode()),
         "at": at,
+        "epoch": epoch,
     }
     if order is not None:
         body["order"] = order

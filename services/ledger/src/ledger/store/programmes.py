@@ -1,6 +1,7 @@
 """The ledger's projection of shops' programmes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 
@@ -32,3 +33,13 @@ async def save(
     if not told:
         return {}
     return dict(await driver.fetch(_UPSERT, *zip(*told, strict=True)))
+
+
+async def of_shop(driver: asyncpg.Connection, shop: str) -> dict[str, Any] | None:
+    """A shop's settings as far as the ledger cares, without their revision: it counts only where they were told."""
+    row = await driver.fetchrow(
+        "SELECT shortfall, zone, currency, approval_above::text, gifts_per_day, gift_points_per_day FROM programme"
+        " WHERE shop = $1",
+        shop,
+    )
+    return None if row is None else dict(row)

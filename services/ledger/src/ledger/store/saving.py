@@ -147,14 +147,15 @@ def _log(writes: Writes, loaded: Loaded, decision: Decision, lane_count: int, tr
         position[lane] += 1
         if isinstance(row, Entry):
             trace = traces.get(PostingId(row.account.key.shop, row.source, row.key)) if traces else None
-            entries.append(_entry_row(row, lane, position[lane], trace))
+            entries.append(entry_row(row, lane, position[lane], trace))
         else:
             refusals.append(_refusal_row(row, lane, position[lane], traces.get(row.posting.id)))
     writes.add(_INSERT_ENTRY, entries, into=tables.entry)
     writes.add(_INSERT_REFUSAL, refusals, into=tables.refusal)
 
 
-def _entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+def entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+    """An entry at its place, in the order of the table's columns."""
     return (
         entry.account.id,
         entry.seq,

@@ -42,6 +42,25 @@ class Sealed:
         }
 
 
+def sealed_of(told: Mapping[str, Any]) -> Sealed:
+    """A seal as it was published. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+    seal = Seal(
+        ledger=UUID(told["ledger"]),
+        epoch=told["epoch"],
+        lane=told["lane"],
+        number=told["number"],
+        first=told["first"],
+        last=told["last"],
+        at=datetime.fromisoformat(told["at"]),
+        shops=told["shops"],
+        previous=bytes.fromhex(told["previous"]),
+        root=bytes.fromhex(told["root"]),
+        key=bytes.fromhex(told["public_key"]),
+        next_key=bytes.fromhex(told["next_public_key"]) if "next_public_key" in told else NO_HASH,
+    )
+    return Sealed(seal, bytes.fromhex(told["signature"]))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a lane is sealed."""

@@ -1,6 +1,15 @@
 """The only SQL: what is known of shops, members and accounts, and what is to be told. Statements take arrays."""
 
-from notifications.store.accounts import Advance, advance, pass_over, places, save_places
+from notifications.store.accounts import (
+    Advance,
+    Held,
+    advance,
+    before_epoch,
+    enter_epoch,
+    pass_over,
+    places,
+    save_places,
+)
 from notifications.store.deliveries import (
     Backlog,
     Claimed,
@@ -24,6 +33,7 @@ from notifications.store.lots import (
     LotToLookAt,
     add_lots,
     forget_lots,
+    forget_other_lots,
     look_again,
     look_at_more,
     lots_to_look_at,
@@ -53,6 +63,7 @@ __all__ = [
     "DeliveryRow",
     "Due",
     "EndpointRow",
+    "Held",
     "Looked",
     "LotSeen",
     "LotToLookAt",
@@ -66,6 +77,7 @@ __all__ = [
     "advance",
     "anything_due",
     "backlog",
+    "before_epoch",
     "claim",
     "contacts",
     "delete_endpoint",
@@ -74,11 +86,13 @@ __all__ = [
     "endpoint",
     "endpoints",
     "enqueue",
+    "enter_epoch",
     "erase_contact",
     "facts_from_json",
     "facts_to_json",
     "forget_lots",
     "forget_old",
+    "forget_other_lots",
     "hold_streams",
     "known",
     "learn_shops",

@@ -62,6 +62,42 @@ async def save_places(tx: Transaction, reached: Mapping[str, tuple[Member, Place
     )
 
 
+class Held(NamedTuple):
+    """An account as it was told so far."""
+
+    account: str
+    shop: str
+    member: str
+    seq: int
+    hash: str
+    available: int
+
+
+async def before_epoch(tx: Transaction, epoch: int, after: str, limit: int) -> list[Held]:
+    """The next accounts behind one that stand in an earlier epoch."""
+    rows = await tx.driver.fetch(
+        "SELECT account, shop, member, seq, hash, available FROM account WHERE account > $2 AND epoch < $1"
+        " ORDER BY account LIMIT $3",
+        epoch,
+        after,
+        limit,
+    )
+    return [Held(*row) for row in rows]
+
+
+async def enter_epoch(tx: Transaction, account: str, place: Place) -> bool:
+    """Let an account stand where the ledger goes on with it in a new epoch; false if it stands in that one already."""
+    status = await tx.driver.execute(
+        "UPDATE account SET epoch = $2, seq = $3, hash = $4, available = $5 WHERE account = $1 AND epoch < $2",
+        account,
+        place.epoch,
+        place.seq,
+        place.hash,
+        place.available,
+    )
+    return bool(status == "UPDATE 1")
+
+
 async def pass_over(tx: Transaction, account: str, epoch: int, *, told: int, seq: int) -> None:
     """Let an account stand further on than it was told: what is between is not to be had."""
     await tx.driver.execute(

@@ -117,6 +117,13 @@ async def forget_lots(tx: Transaction, lots: Sequence[tuple[str, str, str]]) -> 
     )
 
 
+async def forget_other_lots(tx: Transaction, shop: str, account: str, lots: Sequence[str]) -> None:
+    """Delete an account's lots but these."""
+    await tx.driver.execute(
+        "DELETE FROM lot WHERE shop = $1 AND account = $2 AND lot <> ALL($3::text[])", shop, account, lots
+    )
+
+
 async def look_again(tx: Transaction, shops: Sequence[str]) -> None:
     """Have all these shops' lots looked at, from the first one: their lead times or their zone have changed."""
     await tx.driver.execute(

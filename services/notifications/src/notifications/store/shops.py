@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from chassis import Transaction
+from chassis.messages import EVERY_SHOP
 from notifications.domain import Channel, Reminders, Scenario, Settings
 
 
@@ -29,9 +30,9 @@ class Shop:
 
 
 async def known(tx: Transaction, shops: set[str]) -> set[str]:
-    """Which of these shops have a programme that we have been told of."""
+    """Which of these shops have a programme that we have been told of; what is about every shop waits for none."""
     rows = await tx.driver.fetch("SELECT shop FROM shop WHERE shop = ANY($1::text[])", sorted(shops))
-    return {row["shop"] for row in rows}
+    return {row["shop"] for row in rows} | (shops & {EVERY_SHOP})
 
 
 async def shops(tx: Transaction, wanted: Collection[str]) -> dict[str, Shop]:

@@ -19,7 +19,17 @@ from notifications.usecases.endpoints import (
     rotate_secret,
 )
 from notifications.usecases.ends import AnnounceEnds, LookAgain, announce_ends, look_again
-from notifications.usecases.entries import EntriesMissing, PassOver, Tell, pass_over, tell
+from notifications.usecases.entries import (
+    BeginEpoch,
+    EntriesMissing,
+    EpochBegan,
+    PassOver,
+    ReadAgain,
+    Tell,
+    pass_over,
+    read_again,
+    tell,
+)
 from notifications.usecases.members import (
     ListMessages,
     OfMember,
@@ -69,9 +79,11 @@ from notifications.usecases.upkeep import Forget, forget, measure
 __all__ = [
     "ENDPOINT_PAUSES",
     "AnnounceEnds",
+    "BeginEpoch",
     "Claim",
     "EndpointAnswered",
     "EntriesMissing",
+    "EpochBegan",
     "Finish",
     "Forget",
     "JudgeEndpoints",
@@ -92,6 +104,7 @@ __all__ = [
     "PutPreferences",
     "PutSettings",
     "PutTemplate",
+    "ReadAgain",
     "ReadMessage",
     "ReplayDead",
     "ReplayDelivery",
@@ -125,6 +138,7 @@ __all__ = [
     "put_preferences",
     "put_settings",
     "put_template",
+    "read_again",
     "replay_dead",
     "replay_delivery",
     "rotate_secret",

@@ -25,7 +25,7 @@ from notifications.domain import (
     scenario_of,
     standing,
 )
-from notifications.store import Advance, Due, EndpointRow, LotSeen, Member, Shop
+from notifications.store import Advance, Due, EndpointRow, Held, LotSeen, Member, Shop
 
 log = structlog.get_logger()
 
@@ -35,6 +35,64 @@ class Tell(NamedTuple):
 
     entry: Entry
     traceparent: str | None = None
+
+
+class BeginEpoch(NamedTuple):
+    """The ledger goes on in a new epoch: of one of its lanes, what it told behind a position is given up."""
+
+    epoch: int
+    lane: int
+    lanes: int
+    position: int
+
+
+class EpochBegan(TimeoutError):
+    """Accounts of a lane may be told further than the ledger goes now. The batch waits until they were read again.
+
+    A time-out, for the same reason as `EntriesMissing`.
+    """
+
+    def __init__(self, begun: BeginEpoch, before: Sequence[Tell]) -> None:
+        super().__init__(f"lane {begun.lane} goes on in epoch {begun.epoch} behind position {begun.position}")
+        self.begun = begun
+        self.before = before
+        """What the same batch has in front of it; it is to be told first."""
+
+
+@dataclass(slots=True)
+class ReadAgain:
+    """An account as the ledger has it where its lane goes on in a new epoch."""
+
+    held: Held
+    place: Place
+    lots: dict[str, LotChange] | None
+    """All its lots; None where nothing of it was given up."""
+
+
+async def read_again(tx: Transaction, commands: Sequence[ReadAgain]) -> Outcome:
+    """Let accounts stand where the ledger goes on with them; nothing is told."""
+    shops = await store.shops(tx, {command.held.shop for command in commands})
+    for command in commands:
+        held = command.held
+        if not await store.enter_epoch(tx, held.account, command.place) or command.lots is None:
+            continue
+        measures.READ_AGAIN.inc()
+        await store.forget_other_lots(tx, held.shop, held.account, list(command.lots))
+        seen = [
+            LotSeen(
+                held.shop,
+                held.account,
+                lot.lot,
+                lot.remaining,
+                lot.activates_at,
+                lot.expires_at,
+                _first_look(lot, lot.expires_at, _instants(shops[held.shop], lot.expires_at)),
+            )
+            for lot in command.lots.values()
+            if lot.expires_at is not None
+        ]
+        await store.save_lots(tx, seen)
+    return Outcome([None] * len(commands))
 
 
 class EntriesMissing(TimeoutError):

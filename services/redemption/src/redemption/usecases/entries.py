@@ -66,9 +66,9 @@ async def _follow_holds(tx: Transaction, entries: Sequence[FollowEntry]) -> None
     changed: dict[UUID, Standing] = {}
     for hold, entry in about:
         standing = standings.get(hold)
-        if standing is None:
+        if standing is None or entry.epoch < standing.epoch:
             continue
-        # Not by their numbers: a hold whose member was merged ends in another account, which has numbers of its own.
+        # Within an epoch not by numbers: a hold whose member was merged ends in another account, which numbers anew.
         state = after_entry(standing.state, entry.kind)
         if state is standing.state:
             continue
