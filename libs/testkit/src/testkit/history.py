@@ -18,8 +18,11 @@ from typing import Any, Final, Literal, NamedTuple
 BY_TIME: Final = "ledger"
 """The source of entries that nobody asked for: what fell due."""
 
-HELD_KINDS: Final = ("hold", "capture", "release")
-"""Their answers tell the balance after them, and no entries."""
+HELD_KINDS: Final = {"hold": "hold", "capture": "capture", "release": "release", "gift_out": "gift"}
+"""Entries, and what was asked for, of which the answer tells the balance after it, and no entries."""
+
+GIVEN: Final = "gift_in"
+"""The entry of a gift in the other account."""
 
 
 class Buckets(NamedTuple):
@@ -53,11 +56,12 @@ class Answer:
     """What a caller was told of a posting."""
 
     result: Literal["posted", "held", "unchanged", "parked", "refused"]
-    """held: of a hold, its capture or its release, whose answers do not tell whether there was anything to move."""
+    """held: of a hold, its capture or its release, whose answers do not tell whether there was anything to move; and of
+    a gift."""
     repeated: bool = False
     lines: tuple[Line, ...] = ()
     after: Buckets | None = None
-    """Of `held`."""
+    """Of `held`: of a gift, the giver's."""
     code: str = ""
     """Of a refusal."""
     available: int | None = None
@@ -101,19 +105,23 @@ def check(calls: Iterable[Call], reads: Iterable[Read], statements: Mapping[str,
     """Everything that contradicts itself; `statements` has each account's entries, oldest first, read when all was calm
     and every call whose end is not known had been asked again."""
     findings = [finding for account, lines in statements.items() for finding in _books(account, lines)]
+    findings += _gifts(statements)
     postings: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         postings[call.key].append(call)
     by_account: dict[str, list[_Posting]] = defaultdict(list)
+    gifts: dict[str, _Posting] = {}
     for key, asked in postings.items():
         posting = _Posting(key, asked)
         findings += posting.contradictions()
+        if posting.kind == "gift":
+            gifts[key] = posting
         by_account[posting.account].append(posting)
     looks: dict[str, list[Read]] = defaultdict(list)
     for read in reads:
         looks[read.account].append(read)
     for account in sorted(statements.keys() | by_account.keys() | looks.keys()):
-        told = _Told(account, statements.get(account, ()), by_account[account], looks[account])
+        told = _Told(account, statements.get(account, ()), by_account[account], looks[account], gifts)
         findings += told.contradictions()
     return findings
 
@@ -133,6 +141,22 @@ def _books(account: str, lines: Sequence[Line]) -> Iterable[Finding]:
         if min(line.after[:3]) < 0 or line.after.debt > 0:
             yield Finding("duplicated", f"{place}: more was taken than there was: {line.after}")
         before = line.after
+
+
+def _gifts(statements: Mapping[str, Sequence[Line]]) -> Iterable[Finding]:
+    """What one account gave, another one got, once."""
+    given: dict[str, list[int]] = defaultdict(list)
+    got: dict[str, list[int]] = defaultdict(list)
+    for lines in statements.values():
+        for line in lines:
+            if line.kind == GIVEN:
+                got[line.posting].append(sum(line.changes))
+            elif HELD_KINDS.get(line.kind) == "gift":
+                given[line.posting].append(-sum(line.changes))
+    for key in sorted(given.keys() | got.keys()):
+        if given[key] != got[key] or len(got[key]) != 1:
+            what: Literal["lost", "duplicated"] = "lost" if sum(got[key]) < sum(given[key]) else "duplicated"
+            yield Finding(what, f"gift {key}: given {given[key]}, got {got[key]}")
 
 
 @dataclass(slots=True)
@@ -180,13 +204,15 @@ class _Told:
     lines: Sequence[Line]
     postings: list[_Posting]
     reads: list[Read]
+    gifts: Mapping[str, _Posting]
+    """Of all accounts, by key: one that came here was asked of another."""
     _of: dict[int, _Posting] = field(default_factory=dict)
     """Whose entry a number is."""
     _held: dict[tuple[str, str], int] = field(default_factory=dict)
     """Entries of holds by key and kind."""
 
     def __post_init__(self) -> None:
-        self._held = {(line.posting, line.kind): line.seq for line in self.lines if line.kind in HELD_KINDS}
+        self._held = {(line.posting, HELD_KINDS[line.kind]): line.seq for line in self.lines if line.kind in HELD_KINDS}
 
     def contradictions(self) -> list[Finding]:
         findings = [finding for posting in self.postings for finding in self._claim(posting)]
@@ -233,10 +259,14 @@ class _Told:
             yield Finding("duplicated", f"{self.account} #{seq} was told to {other.key} and to {posting.key}")
 
     def _unclaimed(self) -> Iterable[Finding]:
-        """Entries that no answer told: only time's, and those of a take-back that waited for a hold's end."""
+        """Entries that no answer told: only time's, gifts that came, and those of take-backs that waited."""
         known = {posting.key: posting for posting in self.postings}
         for line in self.lines:
             if line.seq in self._of or line.source == BY_TIME:
+                continue
+            gift = self.gifts.get(line.posting) if line.kind == GIVEN else None
+            if gift is not None and gift.answer is not None and gift.answer.result == "held":
+                self._of[line.seq] = gift
                 continue
             posting = known.get(line.posting)
             waited = line.kind == "revoke" and posting is not None and posting.kind == "revoke"
@@ -344,7 +374,7 @@ def line_of(document: Mapping[str, Any]) -> Line:
 
 
 def answer_of(status: int, document: Mapping[str, Any]) -> Answer | None:
-    """The answer to one posting, or to a hold, its capture or release; None where nobody knows what became of it."""
+    """The answer to one posting, a hold, its capture or release, a gift; None where nobody knows what became of it."""
     if status >= 500 or status == 429:
         return None
     if status >= 400:

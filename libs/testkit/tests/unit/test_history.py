@@ -185,3 +185,38 @@ def test_what_the_ledger_says_is_read() -> None:
     assert answer_of(503, {"code": "unavailable"}) is None
     outcome = {"outcome": "parked", "repeated": False, "entries": [], "refusal": None}
     assert answer_of(202, {"outcomes": [outcome]}) == Answer("parked")
+
+
+def gift(*, got: int | None = 7, answered: bool = True) -> tuple[list[Call], dict[str, list[Line]]]:
+    """Seven of ten points are given away, as somebody was told who asked."""
+    award, out = lines(("a", "award", 10), ("g", "gift_out", 7))
+    came = () if got is None else [replace(line, kind="gift_in") for line in lines(("g", "award", got))]
+    answer = Answer("held", after=out.after) if answered else Answer("refused", code="gift_limit_reached")
+    calls = [told(award, 0, 1), Call(A, "g", "gift", 2, 3, answer)]
+    return calls, {A: [award, out], "m-2": list(came)}
+
+
+def test_a_gift_has_an_entry_on_both_sides() -> None:
+    calls, statements = gift()
+    assert check(calls, [], statements) == []
+
+
+def test_a_gift_that_did_not_arrive_or_not_as_given_is_found() -> None:
+    for got, what in ((None, "lost"), (6, "lost"), (8, "duplicated")):
+        calls, statements = gift(got=got)
+        assert [finding.what for finding in check(calls, [], statements)] == [what]
+
+
+def test_a_gift_that_was_refused_has_no_entries() -> None:
+    calls, statements = gift(answered=False)
+    assert [finding.what for finding in check(calls, [], statements)] == ["duplicated", "duplicated"]
+
+
+def test_a_gift_that_came_after_what_was_asked_later_is_found() -> None:
+    calls, statements = gift()
+    (came,) = statements["m-2"]
+    first = replace(lines(("x", "award", 5))[0], hash="hash-x")
+    came = replace(came, seq=2, after=Buckets(12))
+    late = Call("m-2", "x", "award", 4, 5, Answer("posted", lines=(first,)))
+    findings = check([*calls, late], [], {**statements, "m-2": [first, came]})
+    assert [finding.what for finding in findings] == ["disordered"]

@@ -120,6 +120,8 @@ class Story:
                 await wire.read(mixture.place())
             elif dice < 30:
                 await self._hold(wire, mixture)
+            elif dice < 36:
+                await self._ask(wire, mixture.gift())
             else:
                 await self._ask(wire, next(postings_asked))
             await asyncio.sleep(chance.random() * PACE_SECONDS)
@@ -166,7 +168,12 @@ class Story:
         self.published += len(asked)
 
 
-_PATHS: Final = {"hold": "holds", "capture": "holds/{hold}/capture", "release": "holds/{hold}/release"}
+_PATHS: Final = {
+    "hold": "holds",
+    "capture": "holds/{hold}/capture",
+    "release": "holds/{hold}/release",
+    "gift": "members/{member}/gifts",
+}
 """What has a route of its own; all else is a posting among others."""
 
 
@@ -235,9 +242,10 @@ class _Wire:
         if asked.kind not in _PATHS:
             body = json.dumps({"postings": [asked.posting]}).encode()
             return request("POST", f"{prefix}/postings", port, self.story.token, body)
-        path = _PATHS[asked.kind].format(hold=asked.effect["hold"])
-        told = {name: value for name, value in asked.effect.items() if name != "kind"}
-        told = {**told, "member": asked.place.member} if asked.kind == "hold" else {}
+        path = _PATHS[asked.kind].format(member=asked.place.member, **asked.effect)
+        told = {name: value for name, value in asked.effect.items() if name not in ("kind", "hold")}
+        if asked.kind == "hold":
+            told |= {"hold": asked.effect["hold"], "member": asked.place.member}
         body = b"" if asked.kind == "release" else json.dumps(told).encode()
         return request("POST", f"{prefix}/{path}", port, self.story.token, body, key=asked.key)
 

@@ -114,6 +114,11 @@ class Mixture:
         }  # fmt: skip
         return Asked(self.place(), key, effect)
 
+    def gift(self) -> Asked:
+        """A new gift, to another member of the shop or (refused) to the giver."""
+        to = f"m-{self._chance.randrange(MEMBERS)}"
+        return Asked(self.place(), self._key(), {"kind": "gift", "to": to, "amount": self._chance.randrange(1, 40)})
+
     def end(self, asked: Asked) -> Asked:
         """The end of a hold that was placed."""
         key, hold = self._key(), asked.effect["hold"]

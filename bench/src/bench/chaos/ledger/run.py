@@ -14,7 +14,7 @@ from bench.chaos.ledger.callers import Story
 from bench.chaos.ledger.clock import Clock
 from bench.chaos.ledger.disk import disk_at
 from bench.chaos.ledger.faults import Faults
-from bench.chaos.ledger.mixture import OWING
+from bench.chaos.ledger.mixture import FORGIVING, OWING
 from bench.chaos.ledger.proxy import proxy_to
 from bench.chaos.ledger.replicas import replicas
 from bench.chaos.ledger.verdict import Verdict, judge
@@ -29,6 +29,8 @@ from testkit.system import running_system
 
 DATABASE: Final = "ledger"
 OPERATIONS: Final = 200_000
+GIFTS: Final = 1_000_000
+"""A day, and points of them: more than any member gives here."""
 FLOW_SECONDS: Final = 7_200.0
 """For all operations; the slowest machine asks fifty a second."""
 
@@ -48,7 +50,7 @@ async def run(
                 told("no disk of its own can be mounted here: none gets full")
             async with running_system(folder, engines_only=True) as system:
                 on = await books.make(system, DATABASE)
-                await _learn_debts(on)
+                await _open_shops(on)
                 clock = Clock(on, random.Random(seed))
                 await clock.install()
                 async with (
@@ -113,11 +115,17 @@ def _name(what: str) -> str:
     return what.replace(" ", "_").replace(",", "")
 
 
-async def _learn_debts(on: Books) -> None:
-    """A second shop, of the other policy."""
+async def _open_shops(on: Books) -> None:
+    """Both policies, and gifts without end."""
+    told = [
+        usecases.LearnProgramme(
+            shop=shop, revision=2, shortfall=shortfall, zone="UTC", currency="EUR",
+            gifts_per_day=GIFTS, gift_points_per_day=GIFTS,
+        )
+        for shop, shortfall in ((FORGIVING, "forgive"), (OWING, "debt"))
+    ]  # fmt: skip
     database = Database(on.settings, events_from_log=True)
     try:
-        programme = usecases.LearnProgramme(shop=OWING, revision=1, shortfall="debt", zone="UTC", currency="USD")
-        await database.execute(usecases.learn_programmes, [programme])
+        await database.execute(usecases.learn_programmes, told)
     finally:
         await database.close()
