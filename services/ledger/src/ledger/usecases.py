@@ -104,6 +104,7 @@ async def _post(tx: Transaction, asked: Sequence[Asked]) -> tuple[State, Decisio
         traces={one.posting.id: one.trace for one in asked if one.trace is not None},
         memos={one.posting.id: one.memo for one in asked if one.memo is not None},
     )
+    loaded.state.let_go()
     _count(decision)
     return loaded.state, decision
 

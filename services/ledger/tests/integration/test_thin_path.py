@@ -1,6 +1,11 @@
 """A first look: an award, its balance, its statement, its proof."""
 
-from .conftest import Ledger
+import gc
+
+from ledger.domain import Award, Lot, Spend
+from ledger.usecases import Asked
+
+from .conftest import SHOP, Ledger
 
 
 async def test_an_award_is_in_the_balance_and_in_the_statement(ledger: Ledger) -> None:
@@ -14,3 +19,19 @@ async def test_an_award_is_in_the_balance_and_in_the_statement(ledger: Ledger) -
     found = await ledger.check()
     assert found["accounts"] == 1
     assert found["entries"] == 1
+
+
+async def test_a_batch_leaves_no_circles_for_the_collector(ledger: Ledger) -> None:
+    """Accounts and lots know each other; while nobody looks for circles, memory must not grow batch by batch."""
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(3):
+            award = Award(shop=SHOP, member="m-1", source="s", key=f"a-{number}", amount=5)
+            spend = Spend(
+                shop=SHOP, member="m-1", source="s", key=f"s-{number}", checkout=f"c-{number}", generation=1, amount=3
+            )
+            await ledger.settle([Asked(award), Asked(spend)])
+        assert not [one for one in gc.get_objects() if isinstance(one, Lot)]
+    finally:
+        gc.enable()

@@ -376,6 +376,16 @@ class State:
         key = posting.account_key
         return self.home(key) if self.members and posting.redirected else key
 
+    def let_go(self) -> None:
+        """All is saved: accounts need not know what they have any more. Else they and their lots, which know each other,
+        stay in memory until somebody looks for such circles, and the next batch begins on pages that nobody has used."""
+        for account in self.accounts.values():
+            account.lots.clear()
+            account.holds.clear()
+            account.shortfalls.clear()
+            account.spends.clear()
+            account.queue = None
+
     def add_account(self, account: Account) -> None:
         self.accounts[account.key] = account
 
