@@ -377,8 +377,8 @@ class State:
         return self.home(key) if self.members and posting.redirected else key
 
     def let_go(self) -> None:
-        """All is saved: accounts need not know what they have any more. Else they and their lots, which know each other,
-        stay in memory until somebody looks for such circles, and the next batch begins on pages that nobody has used."""
+        """Once all is saved: accounts and what they have know each other, and would stay in memory until somebody looks
+        for such circles, while the next batch begins on fresh pages."""
         for account in self.accounts.values():
             account.lots.clear()
             account.holds.clear()
