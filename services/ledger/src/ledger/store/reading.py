@@ -105,13 +105,17 @@ OfMember = tuple[str, str]
 """A shop and one of its members."""
 
 _STANDINGS: Final = (
-    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp() AS now,"  # noqa: S608
-    " CASE WHEN a.next_due_at IS NOT NULL THEN ARRAY(SELECT d FROM ("
-    "SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, sum(l.remaining)::bigint"
-    " FROM lot AS l WHERE l.account_id = a.id AND l.open"
-    " AND NOT l.ended AND CASE WHEN l.pending THEN l.activates_on IS NULL ELSE l.expires_at IS NOT NULL END"
-    " GROUP BY 1, 2 ORDER BY 2) AS d) END"
+    f"SELECT {rows.ACCOUNT_COLUMNS}, clock_timestamp(), dated.pending, dated.at, dated.points"  # noqa: S608
     " FROM unnest($1::text[], $2::text[]) AS k (shop, member) JOIN account AS a USING (shop, member)"
+    # Three arrays and not one of rows, which cost ten times as much to read; and no more than are told.
+    " LEFT JOIN LATERAL (SELECT array_agg(n.pending ORDER BY n.at) AS pending, array_agg(n.at ORDER BY n.at) AS at,"
+    " array_agg(n.points ORDER BY n.at) AS points"
+    " FROM (SELECT d.pending, d.at, sum(d.remaining)::bigint AS points,"
+    " row_number() OVER (PARTITION BY d.pending ORDER BY d.at) AS place"
+    " FROM (SELECT l.pending, CASE WHEN l.pending THEN l.activates_at ELSE l.expires_at END AS at, l.remaining"
+    " FROM lot AS l WHERE a.next_due_at IS NOT NULL AND l.account_id = a.id AND l.open AND NOT l.ended"
+    " AND CASE WHEN l.pending THEN l.activates_on IS NULL ELSE l.expires_at IS NOT NULL END) AS d"
+    f" GROUP BY d.pending, d.at) AS n WHERE n.place <= {NEXT_DATES}) AS dated ON true"
 )
 """Accounts, the time, and what becomes usable or is gone at which instant; one statement for any number of members."""
 
@@ -122,14 +126,14 @@ async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> M
     found = await driver.fetch(_STANDINGS, [shop for shop, _ in asked], [member for _, member in asked])
     due = []
     for row in found:
-        account, now, dated = rows.account_of(row), found[0][-2], row[-1]
+        account, now = rows.account_of(row), found[0][-4]
         if account.next_due_at is not None and account.next_due_at <= now:
             due.append(account.id)
         else:
-            standings[account.key[:2]].append(_standing(account, dated))
+            standings[account.key[:2]].append(_standing(account, *row[-3:]))
     if due:
         async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment
-            for standing in await settled(driver, due, found[0][-2]):
+            for standing in await settled(driver, due, found[0][-4]):
                 standings[standing.account.key[:2]].append(standing)
     found_all = [standing for some in standings.values() for standing in some]
     await name_currencies(driver, found_all)
@@ -164,12 +168,13 @@ async def merged_into(driver: asyncpg.Connection, account: Account) -> str | Non
     return (await members.read(driver, {key}))[key].merged_into
 
 
-def _standing(account: Account, dated: Sequence[tuple[bool, datetime, int]] | None) -> Standing:
+def _standing(
+    account: Account, pending: Sequence[bool] | None, at: Sequence[datetime] | None, points: Sequence[int] | None
+) -> Standing:
+    """What is dated comes by its instants, in each of the two kinds."""
     standing = Standing(account)
-    for pending, at, amount in dated or ():
-        dates = standing.next_activations if pending else standing.next_expiries
-        if len(dates) < NEXT_DATES:
-            dates.append(DatedPoints(at, amount))
+    for activates, instant, amount in zip(pending or (), at or (), points or (), strict=True):
+        (standing.next_activations if activates else standing.next_expiries).append(DatedPoints(instant, amount))
     return standing
 
 
