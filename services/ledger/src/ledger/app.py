@@ -18,9 +18,6 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 READ_CONNECTIONS = 4
 """Of one process, besides the one for balances: a read takes a fraction of a millisecond."""
 
-START_SECONDS = 60.0
-"""For a database that is starting too, as long as the chassis itself waits for one."""
-
 
 def build(settings: LedgerSettings | None = None) -> Service:
     """The service."""
@@ -45,9 +42,8 @@ async def _start(runtime: Runtime) -> None:
     settings = runtime.service.settings
     assert isinstance(settings, LedgerSettings)
     if settings.seal_folder is not None:
-        # Tried again while Postgres comes back: whoever starts beside it must not end because of it.
         check = partial(_hold_against, settings.seal_folder)
-        await runtime.database.execute(check, [], retry_seconds=START_SECONDS)
+        await runtime.database.execute(check, [], retry_seconds=start.START_SECONDS)
     log = runtime.service.log
     assert isinstance(log, LedgerLog)
     topic = start.ToldCheck(runtime.database, settings.kafka_bootstrap_servers, log)

@@ -9,7 +9,7 @@ and a log that is found to be behind ends the process.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
-from chassis import CannotStart, Database
+from chassis import CannotStart, Database, Outcome, Transaction
 from chassis.pauses import pause
 from ledger import metrics
 from ledger import told as topic
@@ -35,6 +35,10 @@ ADVICE = (
 
 KAFKA_SECONDS: Final = 5.0
 """How long a start waits for what the topic was told last: usually a fifth of a second."""
+
+START_SECONDS: Final = 60.0
+"""For a database that is starting too, as long as the chassis itself waits for one: whoever starts beside it must not
+end because of it."""
 
 AGAIN_SECONDS: Final = 5.0
 """Between looks for a broker that is away."""
@@ -85,13 +89,8 @@ async def check(driver: asyncpg.Connection, folder: Path) -> int:
     return compared
 
 
-async def check_told(driver: asyncpg.Connection, servers: str) -> int:
-    """Hold each lane against what the topic was told of it last; raises what is wrong, or `NO_ANSWER`. How many."""
-    return await compare(driver, await topic.ends(servers, KAFKA_SECONDS))
-
-
 async def compare(driver: asyncpg.Connection, outside: Mapping[int, topic.Told]) -> int:
-    """The same, of what was read already."""
+    """Hold each lane against what the topic was told of it last; raises what is wrong. How many there were."""
     epoch = await seals.epoch(driver)
     compared = 0
     for lane, last in sorted(outside.items()):
@@ -130,14 +129,20 @@ class ToldCheck:
 
     async def _look(self) -> bool:
         try:
-            async with self._database.look() as driver:
-                await check_told(driver, self._servers)
-        except LogBehind:
-            metrics.LOG_BEHIND.set(1)
-            raise
+            outside = await topic.ends(self._servers, KAFKA_SECONDS)
         except NO_ANSWER as error:
             structlog.get_logger().warning("topic_unchecked", error=repr(error))
             return False
+
+        async def hold_against(tx: Transaction, _: Sequence[object]) -> Outcome:
+            await compare(tx.driver, outside)
+            return Outcome()
+
+        try:
+            await self._database.execute(hold_against, [], retry_seconds=START_SECONDS)
+        except LogBehind:
+            metrics.LOG_BEHIND.set(1)
+            raise
         return True
 
 

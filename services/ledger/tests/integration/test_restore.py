@@ -319,3 +319,26 @@ async def test_a_broker_that_is_away_holds_back_what_is_told_until_it_answers(
             async with runtime.database.look() as driver:
                 assert len(await log.read(driver, dict.fromkeys(range(8), 0), 10)) == 2
         await runtime.database.close()
+
+
+async def test_a_database_that_goes_away_during_the_start_ends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site.running() as ledger:
+        await ledger.learn()
+        await ledger.award("m-1", 10)
+    asked = 0
+    epoch = stored_seals.epoch
+
+    async def away_at_first(driver: asyncpg.Connection) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return await epoch(driver)
+
+    monkeypatch.setattr(stored_seals, "epoch", away_at_first)
+    runtime = Runtime(build(site.settings(database_url=site.url)))
+    assert await ToldCheck(runtime.database, site.servers, LedgerLog()).first()
+    assert asked == 2
+    await runtime.database.close()
