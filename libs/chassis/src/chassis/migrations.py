@@ -1,9 +1,11 @@
 """Migrations: each service's own Alembic folder, run as the owner role; a process refuses to start on another schema.
 
-A service's `migrations/env.py` is `from chassis.migrations import run; run()`.
+A service's `migrations/env.py` is `from chassis.migrations import run; run()`. Migrations only go up: no program drops
+what a service has kept, so none of them says how.
 """
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,12 @@ def _migrate(conn: Connection) -> None:
 
 def chassis_tables(op: Any) -> None:
     """Create what the chassis keeps in each service's database; the first migration of every service calls it."""
-    for statement in TABLES:
+    apply(op, TABLES, RIGHTS)
+
+
+def apply(op: Any, statements: Iterable[str], rights: Mapping[str, str]) -> None:
+    """Run a migration's statements, and give the app role its rights on tables."""
+    for statement in statements:
         op.execute(statement)
-    for table, rights in RIGHTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")
+    for table, granted in rights.items():
+        op.execute(f"GRANT {granted} ON {table} TO {app_role()}")

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import app_role, chassis_tables
+from chassis.migrations import apply, chassis_tables
 
 revision = "0001"
 down_revision = None
@@ -266,11 +266,4 @@ GRANTS = {
 
 def upgrade() -> None:
     chassis_tables(op)
-    for statement in TABLES:
-        op.execute(statement)
-    for table, rights in GRANTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")
-
-
-def downgrade() -> None:
-    raise NotImplementedError("the ledger's history is never dropped by a program")
+    apply(op, TABLES, GRANTS)

@@ -5,7 +5,7 @@ And proposals: what a person asks for above the shop's threshold waits for a sec
 
 from alembic import op
 
-from chassis.migrations import app_role
+from chassis.migrations import apply
 
 revision = "0003"
 down_revision = "0002"
@@ -68,11 +68,4 @@ GRANTS = {
 
 
 def upgrade() -> None:
-    for statement in STATEMENTS:
-        op.execute(statement)
-    for table, rights in GRANTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")
-
-
-def downgrade() -> None:
-    raise NotImplementedError("the ledger's history is never dropped by a program")
+    apply(op, STATEMENTS, GRANTS)

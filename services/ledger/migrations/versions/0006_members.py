@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import app_role
+from chassis.migrations import apply
 
 revision = "0006"
 down_revision = "0005"
@@ -90,11 +90,4 @@ GRANTS = {
 
 
 def upgrade() -> None:
-    for statement in TABLES:
-        op.execute(statement)
-    for table, rights in GRANTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")
-
-
-def downgrade() -> None:
-    raise NotImplementedError("the ledger's history is never dropped by a program")
+    apply(op, TABLES, GRANTS)

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import app_role
+from chassis.migrations import apply
 
 revision = "0007"
 down_revision = "0006"
@@ -36,10 +36,4 @@ TABLES = (
 
 
 def upgrade() -> None:
-    for statement in TABLES:
-        op.execute(statement)
-    op.execute(f"GRANT SELECT ON epoch_start TO {app_role()}")
-
-
-def downgrade() -> None:
-    raise NotImplementedError("the ledger's history is never dropped by a program")
+    apply(op, TABLES, {"epoch_start": "SELECT"})

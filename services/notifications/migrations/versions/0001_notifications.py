@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import app_role, chassis_tables
+from chassis.migrations import apply, chassis_tables
 
 revision = "0001"
 down_revision = None
@@ -223,9 +223,6 @@ GRANTS = {
 def upgrade() -> None:
     """Create them."""
     chassis_tables(op)
-    for statement in TABLES:
-        op.execute(statement)
+    apply(op, TABLES, GRANTS)
     for table, percent in FILLED_PERCENT.items():
         op.execute(f"ALTER TABLE {table} SET (fillfactor = {percent}, autovacuum_vacuum_scale_factor = 0.05)")
-    for table, rights in GRANTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.migrations import app_role, chassis_tables
+from chassis.migrations import apply, chassis_tables
 
 revision = "0001"
 down_revision = None
@@ -110,7 +110,4 @@ GRANTS = {
 def upgrade() -> None:
     """Create everything, and let the app role do what the service does."""
     chassis_tables(op)
-    for statement in TABLES:
-        op.execute(statement)
-    for table, rights in GRANTS.items():
-        op.execute(f"GRANT {rights} ON {table} TO {app_role()}")
+    apply(op, TABLES, GRANTS)

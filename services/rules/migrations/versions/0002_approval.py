@@ -10,7 +10,3 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("ALTER TABLE programme ADD COLUMN approval_above jsonb NOT NULL DEFAULT '{}'")
-
-
-def downgrade() -> None:
-    op.execute("ALTER TABLE programme DROP COLUMN approval_above")

@@ -14,7 +14,3 @@ def upgrade() -> None:
         "ALTER TABLE programme ADD COLUMN gifts_per_day integer NOT NULL DEFAULT 10,"
         " ADD COLUMN gift_points_per_day bigint NOT NULL DEFAULT 10000"
     )
-
-
-def downgrade() -> None:
-    raise NotImplementedError("settings are never dropped by a program")
