@@ -43,14 +43,15 @@ LONGEST_BACKOFF_SECONDS = 1.0
 KEY_VIOLATION_TRIES = 3
 """A unique violation is a race at first: the next try finds the row. One that comes back so often is none."""
 
-_HOT_PLANS = {
+BY_KEY = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
 }
-"""Every statement of a service reads by key. Plans made while tables were small must not stay when they have grown."""
+"""Settings of a connection whose every statement reads by key, as a service's do. Plans made while tables were small
+or filled just now and without statistics, must not stay when they have grown."""
 
 
 _LANES_THEN_CLOCK = text(
@@ -71,6 +72,13 @@ class LanesMissing(Exception):
     def __init__(self, lanes: Iterable[int]) -> None:
         self.lanes = frozenset(lanes)
         super().__init__(f"lanes {sorted(self.lanes)} are not held")
+
+
+def require_lanes(held: Iterable[int], keys: Iterable[str], lane_count: int) -> None:
+    """Go on only if the lanes of these keys are held; what is read under them from here on stays as it is."""
+    missing = {lane_of(key, lane_count) for key in keys}.difference(held)
+    if missing:
+        raise LanesMissing(missing)
 
 
 async def with_lanes(lanes: set[int], work: Callable[[set[int]], Awaitable[Answer]]) -> Answer:
@@ -97,12 +105,6 @@ class Transaction:
     lane_count: int
     """How many lanes the database has."""
 
-    def require_lanes(self, keys: Iterable[str]) -> None:
-        """Go on only if the lanes of these keys are held; what is read under them from here on stays as it is."""
-        missing = {lane_of(key, self.lane_count) for key in keys}.difference(self.lanes)
-        if missing:
-            raise LanesMissing(missing)
-
 
 class Database:
     """One service's database, as its app role."""
@@ -128,7 +130,7 @@ class Database:
                     "transaction_timeout": _ms(settings.transaction_timeout_seconds),
                     # A killed process must not keep its locks until a statement of its own ends.
                     "client_connection_check_interval": "1000",
-                    **_HOT_PLANS,
+                    **BY_KEY,
                 },
             },
         )

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from chassis import Outcome, Poison, Transaction, deadletters, fence, queues, waiting
 from chassis.batch import Applier
 from chassis.consumer import Worker
-from chassis.database import Database, is_transient
+from chassis.database import Database, is_transient, require_lanes
 from chassis.gathering import Batch, Gathering
 from chassis.messages import Consumer, Message, Raw, read
 from contracts import encode, topics
@@ -162,7 +162,7 @@ async def test_a_batch_that_lacks_a_lane_is_applied_once_with_all_that_it_needs(
     async def usecase(tx: Transaction, commands: Sequence[Record]) -> Outcome:
         tries.append(tx.lanes)
         outcome = await record(tx, commands)
-        tx.require_lanes(["corner/m", "corner/other", "corner/third"])
+        require_lanes(tx.lanes, ["corner/m", "corner/other", "corner/third"], tx.lane_count)
         return outcome
 
     await _standing_at(database, 0)

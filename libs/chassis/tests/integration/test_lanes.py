@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from chassis import Database, Outcome, Transaction
-from chassis.database import LanesMissing, with_lanes
+from chassis.database import LanesMissing, require_lanes, with_lanes
 from chassis.lanes import lane_of
 from testkit.probe import Probe
 
@@ -17,8 +17,8 @@ async def test_what_lacks_a_lane_is_rolled_back_and_comes_again_with_it(offline:
     async def usecase(tx: Transaction, commands: Sequence[str]) -> Outcome:
         tries.append(tx.lanes)
         await tx.driver.execute("INSERT INTO effect (activity, member) VALUES ($1, 'm')", commands[0])
-        tx.require_lanes([near])
-        tx.require_lanes([near, far])
+        require_lanes(tx.lanes, [near], tx.lane_count)
+        require_lanes(tx.lanes, [near, far], tx.lane_count)
         return Outcome(answers=["done"])
 
     assert await database.execute(usecase, ["once"], lane_key=lambda _: near) == ["done"]

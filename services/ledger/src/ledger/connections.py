@@ -5,6 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
+from chassis.database import BY_KEY
 from ledger.settings import LedgerSettings
 from ledger.store import seals
 
@@ -17,11 +18,7 @@ def reading_settings(settings: LedgerSettings) -> dict[str, str]:
     return {
         "statement_timeout": _ms(settings.statement_timeout_seconds),
         "default_transaction_read_only": "on",
-        "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
-        "enable_bitmapscan": "off",
-        "jit": "off",
+        **BY_KEY,
         # Every statement here reads by key, whatever the key: making a plan costs more than running it.
         "plan_cache_mode": "force_generic_plan",
     }

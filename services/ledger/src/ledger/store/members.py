@@ -5,8 +5,8 @@ from typing import Final
 
 import asyncpg
 
-from chassis.database import LanesMissing
-from chassis.lanes import lane_of, stored_count
+from chassis.database import require_lanes
+from chassis.lanes import stored_count
 from ledger import tables
 from ledger.domain import AccountKey, Member, MemberKey, State
 from ledger.store import rows
@@ -33,11 +33,10 @@ async def load(driver: asyncpg.Connection, state: State, lanes: Sequence[int]) -
     accounts = [account for account in state.accounts.values() if account.noted or account.fresh]
     found = await read(driver, {MemberKey(*account.key[:2]) for account in accounts})
     if found:
-        count = await stored_count(driver)
-        over = {(key.shop, name) for key, member in found.items() for name in (key.member, member.merged_into) if name}
-        missing = {lane_of(f"{shop}/{member}", count) for shop, member in over}.difference(lanes)
-        if missing:
-            raise LanesMissing(missing)
+        over = {
+            f"{key.shop}/{name}" for key, member in found.items() for name in (key.member, member.merged_into) if name
+        }
+        require_lanes(lanes, over, await stored_count(driver))
     state.members.update(found)
     for account in accounts:
         account.noted = MemberKey(*account.key[:2]) in found
