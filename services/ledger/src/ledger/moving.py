@@ -20,12 +20,12 @@ from chassis.ids import new_uuid
 from chassis.lanes import lane_of
 from ledger import tables
 from ledger.domain import Account, AccountKey
-from ledger.domain.decoding import Undecodable, entry_of, linked, refusal_of
-from ledger.domain.hashing import refusal_hash
+from ledger.domain.decoding import Undecodable, entry_of, refusal_of
+from ledger.domain.hashing import linked, refusal_hash
 from ledger.sealed_rows import SealedRows, SealsDiffer
-from ledger.store import alone, checking, moving, state
+from ledger.store import alone, checking, moving, records
 from ledger.store.exporting import FORMAT, VERSION
-from ledger.store.saving import entry_row
+from ledger.store.rows import entry_row
 
 ROWS_TOGETHER: Final = 5_000
 """Rows of one COPY: a few MiB."""
@@ -120,7 +120,7 @@ def _header(line: bytes) -> dict[str, Any]:
         if "complete" not in header:
             raise ExportDoesNotHold("not a complete export: ask for it with `?complete=true`", 1)
         AccountKey(header["shop"], "", "").shop.encode()
-        header["readers"] = state.readers(header["complete"])
+        header["readers"] = records.readers(header["complete"])
         header["lanes"] = int(header["lanes"])
     except (ValueError, TypeError, AttributeError) as error:
         raise ExportDoesNotHold("not an export of a ledger", 1) from error
@@ -256,7 +256,7 @@ class _Import:
         names, readers = self._readers[letter]
         read = [reader(value) for reader, value in zip(readers, values, strict=True)]
         self.counts["records"] += 1
-        if letter in state.OF_SHOP:
+        if letter in records.OF_SHOP:
             await self._leave_lane()
             self._lane = self._header["lanes"]
             self._waiting[letter].append((member, asset, read))
@@ -301,12 +301,12 @@ class _Import:
             await self._copy(table)
 
     async def _copy(self, table: str) -> None:
-        records = self._waiting.pop(table, [])
-        if table in state.ALL:
+        waiting = self._waiting.pop(table, [])
+        if table in records.ALL:
             columns = [*moving.lead_columns(table), *self._readers[table][0]]
-            await moving.copy(self._driver, state.ALL[table].name, columns, records)
+            await moving.copy(self._driver, records.ALL[table].name, columns, waiting)
         else:
-            await moving.copy(self._driver, table, tables.metadata.tables[table].columns.keys(), records)
+            await moving.copy(self._driver, table, tables.metadata.tables[table].columns.keys(), waiting)
 
     async def _copy_keys(self, letter: str) -> None:
         """What belongs to the shop names accounts of all lanes, which are stored by then."""
@@ -314,7 +314,7 @@ class _Import:
         found = self._waiting.pop(letter, [])
         if not found:
             return
-        others = [place for place, name in enumerate(self._readers[letter][0]) if name in state.OTHERS]
+        others = [place for place, name in enumerate(self._readers[letter][0]) if name in records.OTHERS]
         names = {(member, asset) for member, asset, _ in found}
         names.update((read[place], asset) for _, asset, read in found for place in others)
         ids = await moving.account_ids(self._driver, self._shop, sorted(names))
@@ -334,7 +334,7 @@ class _Import:
         if self._told != self.counts:
             raise ExportDoesNotHold(f"the last line counts {self._told}, the file has {self.counts}")
         await self._leave_lane()
-        for letter in state.OF_SHOP:
+        for letter in records.OF_SHOP:
             await self._copy_keys(letter)
         for table in list(self._waiting):
             await self._copy(table)

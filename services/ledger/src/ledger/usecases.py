@@ -32,7 +32,7 @@ from ledger.domain import (
     settle_parked,
 )
 from ledger.domain.books import GIFT_POINTS_PER_DAY, GIFTS_PER_DAY
-from ledger.store import memos, merging, moved, programmes, reading
+from ledger.store import loading_merges, memos, programmes, reading, saving_merges
 from ledger.store.loading import load, load_whole, parked_of
 from ledger.store.rows import json_text
 from ledger.store.saving import Memo, save
@@ -104,7 +104,6 @@ async def _post(tx: Transaction, asked: Sequence[Asked]) -> tuple[State, Decisio
         traces={one.posting.id: one.trace for one in asked if one.trace is not None},
         memos={one.posting.id: one.memo for one in asked if one.memo is not None},
     )
-    loaded.state.let_go()
     _count(decision)
     return loaded.state, decision
 
@@ -159,9 +158,9 @@ async def merge(tx: Transaction, asked: Sequence[Asked]) -> Result:
     """Merge members, or undo it: one of it in a transaction, which reads and moves whole accounts."""
     (one,) = asked
     assert isinstance(one.posting, Merge | UndoMerge), "nothing else moves whole accounts"
-    loaded = await merging.load(tx.driver, one.posting, tx.lanes)
+    loaded = await loading_merges.load(tx.driver, one.posting, tx.lanes)
     decision = decide(loaded.state, [one.posting], tx.now)
-    await moved.save(tx.driver, decision.merged)
+    await saving_merges.save(tx.driver, decision.merged)
     traces = {} if one.trace is None else {one.posting.id: one.trace}
     await save(tx.driver, loaded, decision, lane_count=tx.lane_count, traces=traces)
     _count(decision)

@@ -12,7 +12,7 @@ from ledger import schemas, usecases
 from ledger.api.desk import MEMBER, OF_MEMBER, OPAQUE, PREFIX, TAG, Desk, answer, at_desk, idempotency_key, source_of
 from ledger.asking import cause_text
 from ledger.domain import Merge, MergeNotFound, Outcome, UndoMerge, movement_id
-from ledger.store.merging import who_was_merged
+from ledger.store.loading_merges import who_was_merged
 from ledger.usecases import Asked
 
 router = HotRouter(prefix=PREFIX, tag=TAG)

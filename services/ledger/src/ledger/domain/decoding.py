@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from struct import error
 from typing import Final, NamedTuple
 
 from ledger.domain.books import GENESIS, Account
-from ledger.domain.hashing import AMOUNT, ENTRY_TAG, HEAD, LENGTH, LOT, NEVER, REFUSAL_HEAD
+from ledger.domain.hashing import AMOUNT, HEAD, LENGTH, LOT, NEVER, REFUSAL_HEAD
 from ledger.domain.outcomes import Entry, LotChange
 from ledger.domain.postings import AccountKey
 
@@ -38,11 +37,6 @@ class RefusalRead(NamedTuple):
 def instant_of(micros: int) -> datetime | None:
     """The instant of so many microseconds since 1970; None for the absent one."""
     return None if micros == NEVER else _EPOCH + timedelta(microseconds=micros)
-
-
-def linked(previous: bytes, canonical: bytes) -> bytes:
-    """The hash of an entry's bytes behind the one before it."""
-    return sha256(ENTRY_TAG + previous + canonical).digest()
 
 
 def entry_of(canonical: bytes) -> Entry:

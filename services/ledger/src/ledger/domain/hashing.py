@@ -49,7 +49,7 @@ from ledger.domain.postings import (
     Unfreeze,
 )
 
-ENTRY_TAG: Final = b"accrual/entry/1\n"
+_ENTRY_TAG: Final = b"accrual/entry/1\n"
 _REFUSAL_TAG: Final = b"accrual/refusal/1\n"
 _POSTING_TAG: Final = "accrual/posting/1\n"
 _MEMO_TAG: Final = b"accrual/memo/1\n"
@@ -76,7 +76,12 @@ def micros(instant: datetime | None) -> int:
 
 def entry_hash(entry: Entry) -> bytes:
     """The next link of the account's chain."""
-    return sha256(ENTRY_TAG + entry.previous_hash + entry_bytes(entry)).digest()
+    return linked(entry.previous_hash, entry_bytes(entry))
+
+
+def linked(previous: bytes, canonical: bytes) -> bytes:
+    """The hash of an entry's bytes behind the one before it."""
+    return sha256(_ENTRY_TAG + previous + canonical).digest()
 
 
 def entry_bytes(entry: Entry) -> bytes:

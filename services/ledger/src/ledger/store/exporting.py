@@ -26,7 +26,7 @@ from chassis.lanes import lane_of
 from ledger.domain import GENESIS, Account, AccountKey
 from ledger.domain.hashing import entry_bytes
 from ledger.domain.seals import Presence, look_for
-from ledger.store import epochs, programmes, rows, seals, state
+from ledger.store import epochs, programmes, records, rows, seals
 from ledger.store.rows import encode_json
 from ledger.store.seals import Sealed
 
@@ -85,7 +85,7 @@ async def export(
     if started := await epochs.every(driver):
         header["epochs"] = [one.told() for one in started]
     if complete:
-        header |= {"complete": state.layout(), "programme": await programmes.of_shop(driver, shop)}
+        header |= {"complete": records.layout(), "programme": await programmes.of_shop(driver, shop)}
     yield encode_json(header) + b"\n"
     for lane in range(lanes):
         async for chunk in _lane(driver, shop, lane, counts):
@@ -93,7 +93,7 @@ async def export(
         async for chunk in _accounts(driver, shop, lane, lanes, counts):
             yield chunk
     if complete:
-        async for chunk in _counted(state.lines_of_shop(driver, shop), counts):
+        async for chunk in _counted(records.lines_of_shop(driver, shop), counts):
             yield chunk
     yield encode_json({"end": counts.told()}) + b"\n"
 
@@ -214,5 +214,5 @@ async def _accounts(
             for _, member, asset, seq, account_hash, *numbers in of_lane
         )
         if counts.records is not None:
-            async for chunk in _counted(state.lines_of_accounts(driver, [row["id"] for row in of_lane]), counts):
+            async for chunk in _counted(records.lines_of_accounts(driver, [row["id"] for row in of_lane]), counts):
                 yield chunk

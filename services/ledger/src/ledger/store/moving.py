@@ -12,7 +12,7 @@ from ledger import tables
 from ledger.domain.books import GIFT_POINTS_PER_DAY, GIFTS_PER_DAY, MOVED
 from ledger.domain.journal import BY_TIME
 from ledger.domain.lots import MOST_ENTRIES
-from ledger.store import log, rows, state
+from ledger.store import log, records, rows
 
 
 async def is_empty(driver: asyncpg.Connection, shop: str) -> bool:
@@ -55,7 +55,7 @@ async def copy(driver: asyncpg.Connection, table: str, columns: Sequence[str], r
 
 _STATE_COLUMNS: Final = {
     letter: tuple(name for name in ("account_id", "shop") if name in table.columns)
-    for letter, table in state.ALL.items()
+    for letter, table in records.ALL.items()
 }
 
 

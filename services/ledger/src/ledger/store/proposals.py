@@ -11,7 +11,6 @@ import asyncpg
 
 from ledger.domain import AccountKey, Credit, Debit, Outcome, Posting
 from ledger.store import rows
-from ledger.store.loading import posting_of
 
 OPEN: Final = "open"
 APPROVED: Final = "approved"
@@ -103,7 +102,7 @@ async def overdue(driver: asyncpg.Connection, limit: int) -> Sequence[tuple[str,
 
 def _proposed(row: Any) -> Proposed:
     outcome = rows.outcome_of(row)
-    posting: Posting = posting_of(json.loads(row["posting"]))
+    posting: Posting = rows.posting_of(json.loads(row["posting"]))
     assert isinstance(posting, Credit | Debit), "only manual postings are proposed"
     return Proposed(
         id=row["id"],

@@ -1,7 +1,8 @@
 """Between rows and the domain's records, both ways."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,18 +14,31 @@ from ledger.domain import (
     REFUSALS,
     Account,
     AccountKey,
+    Activate,
+    Award,
+    Capture,
+    Credit,
+    Debit,
     Entry,
+    GiveBack,
+    Hold,
     HoldRecord,
     HoldState,
     LedgerError,
     Lot,
     LotChange,
     Outcome,
+    Posting,
     PostingId,
+    Refusal,
+    Release,
     Result,
+    Revoke,
     Shortfall,
+    Spend,
     SpendId,
     SpendRecord,
+    TopUp,
     Use,
 )
 
@@ -286,4 +300,109 @@ def _lot_change_of(change: dict[str, Any]) -> LotChange:
         activates_at=datetime.fromisoformat(change["activates_at"]),
         expires_at=None if change["expires_at"] is None else datetime.fromisoformat(change["expires_at"]),
         priority=change["priority"],
+    )
+
+
+# -- postings that wait, as text
+
+KINDS: Final[Mapping[str, type[Posting]]] = {
+    kind.kind: kind for kind in (Award, TopUp, Credit, Debit, Revoke, Activate, Hold, Capture, Release, Spend, GiveBack)
+}
+"""Postings by kind: how a parked one becomes a posting again."""
+
+
+def posting_of(stored: dict[str, Any]) -> Posting:
+    """A parked or proposed posting again."""
+    commitment = stored.pop("memo_commitment", None)
+    kind = KINDS[stored.pop("kind")]
+    for name in _INSTANTS & stored.keys():
+        stored[name] = stored[name] and datetime.fromisoformat(stored[name])
+    return kind(**stored, memo_commitment=None if commitment is None else bytes.fromhex(commitment))
+
+
+_INSTANTS: Final = frozenset({"activates_at", "expires_at"})
+
+
+def posting_text(posting: Posting) -> str:
+    """A posting that parks or is proposed, as stored."""
+    values = {part.name: getattr(posting, part.name) for part in fields(posting) if part.name != "approval_within"}
+    if posting.memo_commitment is not None:
+        values["memo_commitment"] = posting.memo_commitment.hex()
+    return json_text({"kind": posting.kind, **values})
+
+
+# -- to rows of the log
+
+
+def entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+    """An entry at its place, in the order of the table's columns."""
+    return (
+        entry.account.id,
+        entry.seq,
+        lane,
+        position,
+        entry.kind,
+        entry.at,
+        entry.recorded_at,
+        entry.source,
+        entry.key,
+        entry.order,
+        entry.hold,
+        entry.checkout,
+        entry.generation,
+        entry.cause,
+        entry.memo_commitment,
+        entry.available,
+        entry.pending,
+        entry.held,
+        entry.debt,
+        json_text(dict(entry.system)),
+        entry.available_after,
+        entry.pending_after,
+        entry.held_after,
+        entry.debt_after,
+        entry.earned_after,
+        entry.spent_after,
+        lots_text(entry.lots),
+        entry.shortfall,
+        entry.difference,
+        entry.hash,
+        trace,
+    )
+
+
+def lots_text(changes: Sequence[LotChange]) -> str:
+    """What an entry did to lots, as stored and as its event carries it."""
+    return json_text(
+        [
+            {
+                "lot": str(change.lot),
+                "change": change.change,
+                "remaining": change.remaining,
+                "activates_at": change.activates_at,
+                "expires_at": change.expires_at,
+                "priority": change.priority,
+            }
+            for change in changes
+        ]
+    )
+
+
+def refusal_row(refusal: Refusal, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
+    """A refusal at its place, in the order of the table's columns."""
+    posting = refusal.posting
+    return (
+        lane,
+        position,
+        refusal.account.id,
+        posting.kind,
+        refusal.at,
+        posting.source,
+        posting.key,
+        posting.order,
+        getattr(posting, "hold", None),
+        getattr(posting, "checkout", None),
+        refusal.error.code,
+        json_text(refusal.error.facts),
+        trace,
     )

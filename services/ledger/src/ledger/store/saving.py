@@ -1,6 +1,6 @@
 """What follows from postings, written in one statement per table, whatever their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -16,15 +16,13 @@ from ledger.domain import (
     Decision,
     Entry,
     Lot,
-    LotChange,
     Outcome,
     Parked,
     PostingId,
     Proposal,
-    Refusal,
 )
 from ledger.store import gifts, log, members, rows
-from ledger.store.loading import Loaded, posting_text
+from ledger.store.loaded import Loaded
 from ledger.store.writes import Writes
 
 
@@ -99,7 +97,8 @@ async def save(
     traces: Mapping[PostingId, str] | None = None,
     memos: Mapping[PostingId, Memo] | None = None,
 ) -> None:
-    """Write a decision. The lanes of its accounts are held, so nothing of what was loaded has changed since."""
+    """Write a decision, and let go of what it was made from. The lanes of its accounts are held, so nothing of what was
+    loaded has changed since."""
     writes = Writes()
     _log(writes, loaded, decision, lane_count, traces or {})
     _accounts(writes, loaded, decision)
@@ -117,6 +116,7 @@ async def save(
         await members.save(driver, decision.members)
     if decision.gift_days:
         await gifts.save(driver, decision.gift_days)
+    loaded.state.let_go()
 
 
 def _memos(writes: Writes, loaded: Loaded, decision: Decision, memos: Mapping[PostingId, Memo]) -> None:
@@ -147,84 +147,11 @@ def _log(writes: Writes, loaded: Loaded, decision: Decision, lane_count: int, tr
         position[lane] += 1
         if isinstance(row, Entry):
             trace = traces.get(PostingId(row.account.key.shop, row.source, row.key)) if traces else None
-            entries.append(entry_row(row, lane, position[lane], trace))
+            entries.append(rows.entry_row(row, lane, position[lane], trace))
         else:
-            refusals.append(_refusal_row(row, lane, position[lane], traces.get(row.posting.id)))
+            refusals.append(rows.refusal_row(row, lane, position[lane], traces.get(row.posting.id)))
     writes.add(_INSERT_ENTRY, entries, into=tables.entry)
     writes.add(_INSERT_REFUSAL, refusals, into=tables.refusal)
-
-
-def entry_row(entry: Entry, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
-    """An entry at its place, in the order of the table's columns."""
-    return (
-        entry.account.id,
-        entry.seq,
-        lane,
-        position,
-        entry.kind,
-        entry.at,
-        entry.recorded_at,
-        entry.source,
-        entry.key,
-        entry.order,
-        entry.hold,
-        entry.checkout,
-        entry.generation,
-        entry.cause,
-        entry.memo_commitment,
-        entry.available,
-        entry.pending,
-        entry.held,
-        entry.debt,
-        rows.json_text(dict(entry.system)),
-        entry.available_after,
-        entry.pending_after,
-        entry.held_after,
-        entry.debt_after,
-        entry.earned_after,
-        entry.spent_after,
-        lots_text(entry.lots),
-        entry.shortfall,
-        entry.difference,
-        entry.hash,
-        trace,
-    )
-
-
-def lots_text(changes: Sequence[LotChange]) -> str:
-    """What an entry did to lots, as stored and as its event carries it."""
-    return rows.json_text(
-        [
-            {
-                "lot": str(change.lot),
-                "change": change.change,
-                "remaining": change.remaining,
-                "activates_at": change.activates_at,
-                "expires_at": change.expires_at,
-                "priority": change.priority,
-            }
-            for change in changes
-        ]
-    )
-
-
-def _refusal_row(refusal: Refusal, lane: int, position: int, trace: str | None) -> tuple[Any, ...]:
-    posting = refusal.posting
-    return (
-        lane,
-        position,
-        refusal.account.id,
-        posting.kind,
-        refusal.at,
-        posting.source,
-        posting.key,
-        posting.order,
-        getattr(posting, "hold", None),
-        getattr(posting, "checkout", None),
-        refusal.error.code,
-        rows.json_text(refusal.error.facts),
-        trace,
-    )
 
 
 # -- the state
@@ -320,7 +247,7 @@ def _parked_row(loaded: Loaded, parked: Parked) -> tuple[Any, ...]:
         loaded.state.accounts[loaded.state.home_of(posting)].id,
         *posting.id,
         parked.content_hash,
-        posting_text(posting),
+        rows.posting_text(posting),
         parked.since,
     )
 
@@ -331,7 +258,7 @@ def _proposal_row(loaded: Loaded, proposal: Proposal) -> tuple[Any, ...]:
         UUID(log.proposal_id(posting.id)),
         loaded.state.accounts[loaded.state.home_of(posting)].id,
         *posting.id,
-        posting_text(posting),
+        rows.posting_text(posting),
         proposal.at,
         proposal.expires_at,
     )

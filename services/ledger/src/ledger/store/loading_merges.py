@@ -20,7 +20,8 @@ from ledger.domain import (
     UndoMerge,
 )
 from ledger.store import gifts, members, rows
-from ledger.store.loading import Loaded, load_whole
+from ledger.store.loaded import Loaded
+from ledger.store.loading import load_whole
 
 
 async def who_was_merged(driver: asyncpg.Connection, shop: str, merge: str) -> tuple[str, str] | None:

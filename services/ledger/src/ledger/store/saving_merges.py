@@ -8,7 +8,7 @@ import asyncpg
 from ledger import tables
 from ledger.domain import Account, HoldRecord, Lot, MergedAccount, Shortfall
 from ledger.store import rows
-from ledger.store.merging import FAMILY, family_ids
+from ledger.store.loading_merges import FAMILY, family_ids
 
 _INSERT_MERGE: Final = rows.insert_from_arrays(tables.merge)
 _INSERT_MOVED_LOT: Final = rows.insert_from_arrays(tables.moved_lot)
