@@ -65,6 +65,21 @@ async def test_a_balance_says_what_was_earned_and_spent_and_what_expires_next(le
     assert datetime.fromisoformat(balance["next_expiries"][0]["at"]) == datetime.fromisoformat(soon)
 
 
+async def test_the_next_five_dates_are_told_of_each_kind(ledger: Ledger) -> None:
+    """Soonest first; lots of one date are told together; those of one kind leave no less room for the other."""
+    start = {day: iso(days=day) for day in range(1, 18)}
+    for day in (7, 3, 6, 1, 5, 2, 4, 2):
+        await ledger.award("m-1", day, expires_at=start[day])
+    for day in (17, 12, 15, 11, 14, 13, 16):
+        await ledger.award("m-1", day, activates_at=start[day])
+    balance = await ledger.balance("m-1")
+    assert [dated["amount"] for dated in balance["next_expiries"]] == [1, 4, 3, 4, 5]
+    assert [dated["amount"] for dated in balance["next_activations"]] == [11, 12, 13, 14, 15]
+    found = await ledger.http.post(f"/v1/shops/{SHOP}/balances/lookup", json={"members": ["m-1"]})
+    (looked_up,) = found.json()["members"][0]["balances"]
+    assert looked_up == balance
+
+
 async def test_an_unchanged_balance_is_not_sent_again(ledger: Ledger) -> None:
     await ledger.award(M, 10, expires_at=iso(hours=1))
     url = f"/v1/shops/{SHOP}/members/{M}/balances"

@@ -125,6 +125,7 @@ async def test_spends_awards_and_debts_of_before_are_found_by_either_name(ledger
     assert refused.json()["code"] == "total_exceeds_award"
     again = await ledger.post(OLD, {**spend, "amount": 26})
     assert again.json()["code"] == "already_spent"
+    assert await ledger.buckets(NEW) == (17, 0, 0, 0)
     await ledger.check()
     await undo(ledger, name)
     await ledger.check()
@@ -224,6 +225,8 @@ async def test_what_cannot_be_merged_or_undone_changes_nothing(ledger: Ledger) -
         f"/v1/shops/elsewhere/merges/{found['merge']}/undo", json=OPERATOR, headers=headers
     )
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "merge_not_found")
+    assert await ledger.sql("SELECT count(*) FROM entry") == before
+    assert (await ledger.sql("SELECT undone FROM merge"))[0]["undone"] is False
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ledger import jobs, usecases
 from ledger.domain import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend
 from ledger.store import past
 from ledger.usecases import Asked
+from testkit import wait_until
 
 from .conftest import SHOP, Ledger, iso
 
@@ -216,3 +217,22 @@ async def test_one_statement_finds_it_however_long_the_history_is(ledger: Ledger
         )
     assert "Seq Scan" not in plan[0]
     assert (await told(ledger, START + timedelta(minutes=450)))["available"] == 500
+
+
+async def test_a_read_of_now_may_tell_an_end_before_what_was_begun_earlier(ledger: Ledger) -> None:
+    """What holds a lane has read its clock already, and is dated by it; a read beside it goes by a later one. Nothing
+    is decided on such a read, and the past that is told afterwards has both where they belong."""
+    await ledger.award(M, 10, expires_at=iso(seconds=1))
+
+    async def over() -> bool:
+        return await ledger.buckets(M) == (0, 0, 0, 0)
+
+    async with ledger.runtime.database.begin([LANE]) as tx:
+        await wait_until(over, what="the points to be over")
+        spend = Spend(shop=SHOP, member=M, source="s", key="s-1", checkout="c-1", generation=1, amount=4)
+        await usecases.post(tx, [Asked(spend)])
+    history = await written(ledger)
+    assert [entry["available_after"] for entry in history] == [10, 6, 0]
+    assert history[1]["at"] == tx.now < history[2]["at"]
+    assert (await told(ledger, tx.now))["available"] == 6
+    assert await ledger.buckets(M) == (0, 0, 0, 0)

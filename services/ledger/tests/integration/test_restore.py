@@ -201,6 +201,7 @@ async def test_a_restored_backup_goes_on_in_a_new_epoch(site: Site) -> None:
     assert "are given up" in done.stdout
     again = site.command("restore")
     assert (again.returncode, "nothing to restore" in again.stderr) == (1, True)
+    assert await connection.fetchval("SELECT epoch FROM epoch") == 2
     cursors = dict(await connection.fetch("SELECT lane, position FROM relay_cursor WHERE lane < 8"))
     highest = dict(await LedgerLog().highest(connection, range(8)))
     assert cursors == highest
@@ -261,6 +262,16 @@ async def test_an_older_backup_of_the_same_ledger_gets_an_epoch_of_its_own(site:
         async with site.running() as ledger:
             await ledger.award("m-1", epoch)
             assert (await ledger.balance("m-1"))["available"] == 10 + epoch
+
+
+async def test_nothing_is_restored_while_a_worker_runs(site: Site) -> None:
+    async with site.running() as ledger:
+        await ledger.learn()
+        await ledger.award("m-1", 10)
+        refused = await asyncio.to_thread(site.command, "restore", "--anyway")
+        assert (refused.returncode, "a worker of this ledger runs" in refused.stderr) == (1, True)
+        assert (await ledger.sql("SELECT epoch FROM epoch"))[0][0] == 1
+        assert await ledger.sql("SELECT FROM epoch_start") == []
 
 
 async def test_rows_that_were_not_told_before_the_backup_are_told_in_the_new_epoch(site: Site) -> None:
