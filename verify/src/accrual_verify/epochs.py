@@ -28,6 +28,8 @@ class EpochStart:
     told: int
     """The last one that was told or sealed; behind `position` and up to it all is given up."""
     at: int
+    seal: int
+    """Number of the last seal that holds, which the next one is made over; 0: none."""
     key: bytes
     signature: bytes
     body: bytes
@@ -54,7 +56,7 @@ class EpochStart:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, error) as fault:
             raise Malformed(f"not the start of an epoch: {fault!r}") from fault
         places = (told["epoch"], told["lane"], told["position"], told["told"])
-        return cls(str(ledger), *places, at, key, signature, body)
+        return cls(str(ledger), *places, at, told["seal"], key, signature, body)
 
     def signed(self) -> bool:
         """Whether the signature is that of the key that it names."""

@@ -199,7 +199,7 @@ class _Verifier:
         if number not in self._lanes:
             self._report.add("lane_out_of_place", "the lane comes twice, or there is none of that number", lane=number)
         self._lanes.discard(number)
-        chain = Chain(number, self._report, published=self._published, trusted=self._trusted)
+        chain = Chain(number, self._report, published=self._published, trusted=self._trusted, starts=self._starts)
         self._lane = _Lane(number, chain)
         return self._lane
 

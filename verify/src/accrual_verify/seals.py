@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from accrual_verify.epochs import EpochStart
 from accrual_verify.findings import Report, Unreadable
 from accrual_verify.layout import (
     EMPTY_ROOT,
@@ -241,9 +242,16 @@ class Chain:
     """
 
     def __init__(
-        self, lane: int, report: Report, *, published: Published | None = None, trusted: Collection[bytes] = ()
+        self,
+        lane: int,
+        report: Report,
+        *,
+        published: Published | None = None,
+        trusted: Collection[bytes] = (),
+        starts: Collection[EpochStart] = (),
     ) -> None:
         self._lane = lane
+        self._starts = [start for start in starts if start.lane == lane]
         self._report = report
         self._published = published
         self._trusted = trusted
@@ -251,7 +259,7 @@ class Chain:
         self._keys: list[bytes] = []
         """Keys of seals whose signatures were good, in order."""
         self.given_up: list[Seal] = []
-        """Published seals that a restore gave up: the ledger's are of a later epoch."""
+        """Published seals that a restore gave up: the lane went on in a later epoch from a seal before them."""
         self.epochs: list[tuple[int, Seal]] = []
         """Seals at which the epoch rises, with the epoch before."""
 
@@ -315,23 +323,26 @@ class Chain:
         told = None if self._published is None else self._published.newest.get((self._lane, seal.number))
         if told is None or told.body == seal.body:
             return
-        if told.epoch < seal.epoch:
+        if self._was_given_up(told):
             self.given_up.append(told)
         else:
             self._report.add("seal_differs", "is not the one that was published", **seal.where)
 
     def _compare_end(self, published: Published, at: int | None) -> None:
         reached = 0 if self._last is None else self._last.number
-        epoch = 0 if self._last is None else self._last.epoch
-        self.given_up += [seal for seal in published.given_up.get(self._lane, ()) if seal.epoch < epoch]
+        self.given_up += filter(self._was_given_up, published.given_up.get(self._lane, ()))
         lacking = [
             published.newest[self._lane, number]
             for number in sorted(published.by_lane.get(self._lane, ()))
             if number > reached
         ]
         for seal in lacking:
-            if seal.epoch < epoch:
+            if self._was_given_up(seal):
                 self.given_up.append(seal)
             elif at is None or seal.at <= at:
                 what = f"was published at {instant_of(seal.at)} and is missing, with what it holds"
                 self._report.add("seal_missing", what, **seal.where)
+
+    def _was_given_up(self, seal: Seal) -> bool:
+        """Whether the ledger tells of a restore to a seal before it; the lane may have no newer seal yet."""
+        return any(seal.epoch < start.epoch and seal.number > start.seal for start in self._starts)
