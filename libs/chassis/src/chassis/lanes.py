@@ -5,6 +5,7 @@ until commit; so within a lane they become visible in ascending order and withou
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from zlib import crc32
 
 import asyncpg
@@ -32,6 +33,21 @@ async def take(driver: asyncpg.Connection, lanes: Iterable[int]) -> tuple[int, .
             ordered,
         )
     return tuple(ordered)
+
+
+async def wait_until_settled(driver: asyncpg.Connection, lanes: Iterable[int]) -> datetime:
+    """Wait for whoever holds these lanes to end; the moment, by the database's clock, at which nobody did.
+
+    Who held one may have read the clock long before; whoever takes one later reads it later than this. So what is read
+    behind this, outside of the transaction that it was asked in, is settled up to the moment.
+    """
+    moment: datetime = await driver.fetchval(
+        "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock_shared($1, lane))"
+        " FROM unnest($2::int[]) AS lane) AS waited",
+        LANE_LOCK,
+        sorted(set(lanes)),
+    )
+    return moment
 
 
 async def stored_count(driver: asyncpg.Connection) -> int:

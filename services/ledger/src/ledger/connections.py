@@ -17,6 +17,7 @@ def reading_settings(settings: LedgerSettings) -> dict[str, str]:
     """What a connection for reads tells the server."""
     return {
         "statement_timeout": _ms(settings.statement_timeout_seconds),
+        "lock_timeout": _ms(settings.lock_timeout_seconds),
         "default_transaction_read_only": "on",
         **BY_KEY,
         # Every statement here reads by key, whatever the key: making a plan costs more than running it.

@@ -219,20 +219,32 @@ async def test_one_statement_finds_it_however_long_the_history_is(ledger: Ledger
     assert (await told(ledger, START + timedelta(minutes=450)))["available"] == 500
 
 
-async def test_a_read_of_now_may_tell_an_end_before_what_was_begun_earlier(ledger: Ledger) -> None:
-    """What holds a lane has read its clock already, and is dated by it; a read beside it goes by a later one. Nothing
-    is decided on such a read, and the past that is told afterwards has both where they belong."""
-    await ledger.award(M, 10, expires_at=iso(seconds=1))
-
-    async def over() -> bool:
-        return await ledger.buckets(M) == (0, 0, 0, 0)
-
+async def test_a_read_of_now_tells_no_end_before_what_was_begun_earlier(ledger: Ledger) -> None:
+    """What holds a lane has read its clock already, and is dated by it: a read that would tell an end waits for it, and
+    tells what the history will say. Nobody else waits."""
+    await ledger.award(M, 10, expires_at=iso(seconds=0.5))
+    await ledger.award("m-other", 3)
     async with ledger.runtime.database.begin([LANE]) as tx:
+        assert await ledger.buckets(M) == (10, 0, 0, 0)
+
+        async def over() -> bool:
+            return bool((await ledger.sql("SELECT clock_timestamp() >= max(expires_at) FROM lot"))[0][0])
+
         await wait_until(over, what="the points to be over")
+        reading = [asyncio.create_task(read) for read in (ledger.buckets(M), looked_up(ledger, M, "m-other"))]
+        done, _ = await asyncio.wait(reading, timeout=0.3)
+        assert not done
+        assert await ledger.buckets("m-other") == (3, 0, 0, 0)
+        assert await looked_up(ledger, "m-other") == [3]
         spend = Spend(shop=SHOP, member=M, source="s", key="s-1", checkout="c-1", generation=1, amount=4)
         await usecases.post(tx, [Asked(spend)])
-    history = await written(ledger)
-    assert [entry["available_after"] for entry in history] == [10, 6, 0]
-    assert history[1]["at"] == tx.now < history[2]["at"]
+    assert await asyncio.gather(*reading) == [(0, 0, 0, 0), [0, 3]]
+    seen = (await ledger.balance(M))["seq"]
+    assert [entry["available_after"] for entry in await written(ledger)] == [10, 6, 0]
+    assert seen == 3
     assert (await told(ledger, tx.now))["available"] == 6
-    assert await ledger.buckets(M) == (0, 0, 0, 0)
+
+
+async def looked_up(ledger: Ledger, *members: str) -> list[int]:
+    answer = await ledger.http.post(f"/v1/shops/{SHOP}/balances/lookup", json={"members": members})
+    return [member["balances"][0]["available"] for member in answer.json()["members"]]

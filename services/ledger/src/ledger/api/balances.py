@@ -50,7 +50,7 @@ async def get_balances(request: Request) -> ASGIApp:
     as_of: datetime | None = query_of(request, "as_of", INSTANT)
     if as_of is not None:
         return await _as_of(desk, shop, member, as_of)
-    standings = await desk.balances.submit((shop, member))
+    standings = await desk.balances_of((shop, member))
     tag = _etag(standings)
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"etag": tag})
@@ -87,7 +87,9 @@ async def look_up_balances(request: Request) -> JsonAnswer:
     desk, shop = await at_desk(request)
     body = await body_of(request, schemas.AskedMembers)
     async with desk.reads.acquire() as driver:
-        found = await reading.balances(driver, {(shop, member) for member in body.members})
+        found, due = await reading.balances(driver, {(shop, member) for member in body.members})
+    if due:
+        found.update(await desk.balances_when_due(due))
     now = datetime.now(UTC)
     return answer({"members": [_balances(member, found.get((shop, member), ()), now) for member in body.members]})
 

@@ -1,7 +1,7 @@
 """Where every request comes to: what lives as long as the process, and what all nouns parse alike."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -70,7 +70,7 @@ class Desk:
         self.postings = Group(
             partial(database.execute, usecases.post, lane_key=usecases.lane_key), gather_seconds=GATHER_SECONDS
         )
-        self.balances = Group(self._read_balances)
+        self._balances = Group(self._read_balances)
         self._known: set[str] = set()
         self._kept: asyncpg.Connection | None = None
 
@@ -97,10 +97,22 @@ class Desk:
                 raise Problem(404, "shop_not_found", "the ledger knows no such shop")
         self._known.add(shop)
 
-    async def _read_balances(self, asked: Sequence[OfMember]) -> Sequence[list[Standing]]:
-        """What the balances of one member each ask for, read in one query."""
-        found = await reading.balances(await self._reader(), set(asked))
-        return [found.get(one, []) for one in asked]
+    async def balances_of(self, member: OfMember) -> list[Standing]:
+        """A member's accounts as they stand now, read together with those that others ask for. Who must wait for what
+        is under way on its lane waits by itself."""
+        standings: list[Standing] | None = await self._balances.submit(member)
+        return (await self.balances_when_due({member}))[member] if standings is None else standings
+
+    async def balances_when_due(self, members: Collection[OfMember]) -> Mapping[OfMember, list[Standing]]:
+        """The accounts of members on whom something is due."""
+        lanes = await self.database.lanes_of(f"{shop}/{member}" for shop, member in members)
+        async with self.reads.acquire() as driver:
+            return await reading.balances_when_due(driver, members, lanes=lanes)
+
+    async def _read_balances(self, asked: Sequence[OfMember]) -> Sequence[list[Standing] | None]:
+        """What the balances of one member each ask for, read in one query; None for those on whom something is due."""
+        found, due = await reading.balances(await self._reader(), set(asked))
+        return [None if one in due else found.get(one, []) for one in asked]
 
     async def _reader(self) -> asyncpg.Connection:
         """A connection kept for what is asked most: taking one from the pool costs a third of the read. Groups go one

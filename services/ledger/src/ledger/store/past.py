@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.lanes import LANE_LOCK
+from chassis.lanes import wait_until_settled
 from ledger.domain import Account
 from ledger.store import reading, rows
 from ledger.store.reading import Standing
@@ -60,8 +60,7 @@ async def balances_as_of(
     if as_of > found.now:
         raise NotPast
     if as_of > found.now - UNSETTLED:
-        # Who holds the lane may have read the clock before the instant; whoever takes it later reads a later one.
-        await driver.execute("SELECT pg_advisory_xact_lock_shared($1, $2)", LANE_LOCK, lane)
+        await wait_until_settled(driver, [lane])
         found = await _find(driver, shop, member, as_of)
     if found.due:
         async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment

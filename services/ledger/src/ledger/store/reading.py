@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis.lanes import wait_until_settled
 from ledger.domain import (
     GENESIS,
     STORED_VALUE,
@@ -119,26 +120,57 @@ _STANDINGS: Final = (
 )
 """Accounts, the time, and what becomes usable or is gone at which instant; one statement for any number of members."""
 
+_ACCOUNT_IDS: Final = (
+    "SELECT a.id FROM unnest($1::text[], $2::text[]) AS k (shop, member) JOIN account AS a USING (shop, member)"
+)
 
-async def balances(driver: asyncpg.Connection, asked: Collection[OfMember]) -> Mapping[OfMember, list[Standing]]:
-    """The accounts of these members as they stand now; a member that was never seen has none."""
-    standings: defaultdict[OfMember, list[Standing]] = defaultdict(list)
-    found = await driver.fetch(_STANDINGS, [shop for shop, _ in asked], [member for _, member in asked])
-    due = []
+
+async def balances(
+    driver: asyncpg.Connection, asked: Collection[OfMember]
+) -> tuple[dict[OfMember, list[Standing]], set[OfMember]]:
+    """The accounts of these members as they stand now, and members that it leaves out because something is due on
+    them: `balances_when_due` tells theirs. A member that was never seen has none."""
+    standings: dict[OfMember, list[Standing]] = defaultdict(list)
+    found = await driver.fetch(_STANDINGS, *_columns(asked))
+    due = set()
     for row in found:
         account, now = rows.account_of(row), found[0][-4]
+        standings[account.key[:2]].append(_standing(account, *row[-3:]))
         if account.next_due_at is not None and account.next_due_at <= now:
-            due.append(account.id)
-        else:
-            standings[account.key[:2]].append(_standing(account, *row[-3:]))
-    if due:
-        async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment
-            for standing in await settled(driver, due, found[0][-4]):
-                standings[standing.account.key[:2]].append(standing)
-    found_all = [standing for some in standings.values() for standing in some]
-    await name_currencies(driver, found_all)
-    await note_members(driver, found_all)
+            due.add(account.key[:2])
+    for member in due:
+        del standings[member]
+    await _name(driver, standings)
+    return standings, due
+
+
+async def balances_when_due(
+    driver: asyncpg.Connection, asked: Collection[OfMember], *, lanes: Iterable[int]
+) -> dict[OfMember, list[Standing]]:
+    """The same of members on whom something is due, with it done; `lanes` are theirs.
+
+    A posting that holds one of the lanes may have read the clock before, and come before what is due by now: it is
+    waited for, so that what is told here is what the history will say.
+    """
+    moment = await wait_until_settled(driver, lanes)
+    standings: dict[OfMember, list[Standing]] = defaultdict(list)
+    async with driver.transaction(isolation="repeatable_read", readonly=True):  # several statements, one moment
+        found = await driver.fetch(_ACCOUNT_IDS, *_columns(asked))
+        for standing in await settled(driver, [account_id for (account_id,) in found], moment):
+            standings[standing.account.key[:2]].append(standing)
+        await _name(driver, standings)
     return standings
+
+
+def _columns(asked: Collection[OfMember]) -> tuple[list[str], list[str]]:
+    return [shop for shop, _ in asked], [member for _, member in asked]
+
+
+async def _name(driver: asyncpg.Connection, standings: Mapping[OfMember, Iterable[Standing]]) -> None:
+    """What else is told of the few accounts that have more to tell."""
+    found = [standing for some in standings.values() for standing in some]
+    await name_currencies(driver, found)
+    await note_members(driver, found)
 
 
 async def name_currencies(driver: asyncpg.Connection, standings: Iterable[Standing]) -> None:
