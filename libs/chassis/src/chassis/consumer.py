@@ -55,6 +55,20 @@ QUEUE_CHECK_SECONDS = 1.0
 """How often the queues of waiting shops are looked at; a shop goes live at most this long after it has become known."""
 
 
+async def leave(kafka: AIOKafkaConsumer) -> None:
+    """End a client that reads, in whatever state its broker is. Never raises a cancellation that is not the caller's:
+    ending it cancels its own tasks, and where the broker has just gone away one of them passes that on."""
+    leaving = asyncio.create_task(kafka.stop())
+    try:
+        await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+    finally:
+        cut_off = leaving.cancel() or leaving.cancelled()
+    if cut_off:
+        await kafka._client.close()  # noqa: SLF001  # its tasks are left behind; without connections they end
+    else:
+        leaving.result()
+
+
 class Stopped(Exception):
     """The consumer must not go on without a person."""
 
@@ -137,10 +151,7 @@ class Worker:
         except Ending:
             return
         finally:
-            try:
-                await asyncio.wait_for(kafka.stop(), LEAVE_SECONDS)
-            except TimeoutError:  # its tasks are left behind; without connections they end
-                await kafka._client.close()  # noqa: SLF001
+            await leave(kafka)
 
     async def _work(self, kafka: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         """Apply batch after batch; while one waits for the database the next one is gathered."""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from chassis.consumer import leave
 from contracts import topics
 from ledger.store.log import EPOCH_LANES
 
@@ -60,7 +61,7 @@ async def ends(servers: str, seconds: float) -> dict[int, Told]:
                 return {}
             return await _read(kafka)
         finally:
-            await kafka.stop()
+            await leave(kafka)
 
 
 async def _read(kafka: AIOKafkaConsumer) -> dict[int, Told]:
