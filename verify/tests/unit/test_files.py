@@ -191,3 +191,12 @@ def test_of_very_many_findings_some_are_shown_and_all_are_counted() -> None:
     for number in range(SHOWN + 5):
         report.add("entry_changed", "x", seq=number)
     assert (len(report.findings), report.counts["entry_changed"]) == (SHOWN, SHOWN + 5)
+
+
+def test_a_published_seal_of_an_earlier_epoch_is_replaced_unless_a_restore_is_told_of() -> None:
+    """Not the number of an epoch excuses another seal in its place, but the signed word of a restore."""
+    published = Published()
+    published.add({**VECTORS["seal"]["told"], "epoch": 0, "root": "00" * 32})
+    assert export.verify(EXPORT, published=published).counts == {"seal_differs": 1}
+    assert export.verify(restored(seal=1, epoch=1), published=published).counts == {"seal_differs": 1}
+    assert export.verify(restored(seal=0, epoch=1), published=published).good
