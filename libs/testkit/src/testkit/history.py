@@ -24,6 +24,15 @@ HELD_KINDS: Final = {"hold": "hold", "capture": "capture", "release": "release",
 GIVEN: Final = "gift_in"
 """The entry of a gift in the other account."""
 
+FREEZING: Final = {"freeze": True, "unfreeze": False}
+"""Entries, and what was asked for, that say whether a member is frozen from then on."""
+
+FROZEN: Final = "account_frozen"
+"""The refusal of what a frozen member asks for."""
+
+ANEW: Final = frozenset({"hold", "spend", "gift"})
+"""What is refused then, if it was only ever asked for as something new."""
+
 
 class Buckets(NamedTuple):
     """An account's four sums."""
@@ -81,6 +90,8 @@ class Call:
     answer: Answer | None = None
     """None where it is not known what became of it: no answer, half of one, or that something went wrong. Somebody must
     ask again under the same key, sooner or later."""
+    is_late: bool = False
+    """It tells what has happened already (a paid order's spend), which the ledger books of frozen members too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +229,7 @@ class _Told:
         findings = [finding for posting in self.postings for finding in self._claim(posting)]
         findings += self._unclaimed()
         findings += self._overtaken()
+        findings += self._taken_while_frozen()
         findings += self._unseen()
         return findings
 
@@ -289,17 +301,39 @@ class _Told:
             if posting.invoked_at > latest:
                 latest, by = posting.invoked_at, posting
 
+    def _taken_while_frozen(self) -> Iterable[Finding]:
+        for frozen, line in zip(self._frozen(), self.lines, strict=False):
+            posting = self._of.get(line.seq)
+            anew = posting is not None and posting.kind in ANEW and not any(call.is_late for call in posting.calls)
+            if frozen and anew and line.kind != GIVEN:
+                yield Finding("disordered", f"{self.account} #{line.seq} ({line.kind} {line.posting}) while frozen")
+
+    def _frozen(self) -> list[bool]:
+        """Whether it is frozen behind each number, from none on."""
+        return list(accumulate(self.lines, lambda frozen, line: FREEZING.get(line.kind, frozen), initial=False))
+
     def _unseen(self) -> Iterable[Finding]:
-        """Reads and refusals: each has a moment within its time at which it was so, and none goes back in time."""
+        """Whatever was only seen has a moment within its time at which it was so, and none goes back in time."""
         looks = [_Look(read.invoked_at, read.answered_at, f"read at {read.seq}", [read.seq]) for read in self.reads]
         at_available: dict[int, list[int]] = defaultdict(list)
         for seq, after in enumerate([Buckets(), *(line.after for line in self.lines)]):
             at_available[after.available].append(seq)
+        at_frozen: dict[bool, list[int]] = {True: [], False: []}
+        for seq, frozen in enumerate(self._frozen()):
+            at_frozen[frozen].append(seq)
         for posting in self.postings:
-            if posting.answer is not None and posting.answer.available is not None:
-                allowed = at_available[posting.answer.available]
-                name = f"refusal of {posting.key} with {posting.answer.available} available"
-                looks.append(_Look(posting.invoked_at, posting.answered_at, name, allowed))
+            answer = posting.answer
+            if answer is None:
+                continue
+            if answer.available is not None:
+                allowed, what = at_available[answer.available], f"refusal with {answer.available} available"
+            elif answer.code == FROZEN:
+                allowed, what = at_frozen[True], "refusal of a frozen member"
+            elif answer.result == "unchanged" and posting.kind in FREEZING:
+                allowed, what = at_frozen[FREEZING[posting.kind]], "answer that it was so already"
+            else:
+                continue
+            looks.append(_Look(posting.invoked_at, posting.answered_at, f"{what} ({posting.key})", allowed))
         yield from self._as_kept()
         asked = [self._of[line.seq].invoked_at if line.seq in self._of else -inf for line in self.lines]
         known = [self._of[line.seq].answered_at if line.seq in self._of else inf for line in self.lines]
@@ -382,6 +416,9 @@ def answer_of(status: int, document: Mapping[str, Any]) -> Answer | None:
     if "outcomes" in document:
         (outcome,) = document["outcomes"]
         return outcome_of(outcome)
+    if "frozen" in document:
+        lines = () if document["entry"] is None else (line_of(document["entry"]),)
+        return Answer(document["outcome"], repeated=document["repeated"], lines=lines)
     return Answer("held", repeated=document["repeated"], after=buckets_of(document["balance"]))
 
 

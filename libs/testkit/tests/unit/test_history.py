@@ -220,3 +220,45 @@ def test_a_gift_that_came_after_what_was_asked_later_is_found() -> None:
     late = Call("m-2", "x", "award", 4, 5, Answer("posted", lines=(first,)))
     findings = check([*calls, late], [], {**statements, "m-2": [first, came]})
     assert [finding.what for finding in findings] == ["disordered"]
+
+
+def frozen_at_two(*kinds: str) -> list[Line]:
+    """An award, a freeze, and then what is given; each of an hour."""
+    return lines(("a", "award", 100), ("f", "freeze", 0), *((f"x-{n}", kind, 1) for n, kind in enumerate(kinds)))
+
+
+def called(statement: list[Line]) -> list[Call]:
+    return [told(line, line.seq, line.seq + 0.5) for line in statement]
+
+
+def test_nothing_is_taken_anew_of_a_frozen_member() -> None:
+    held = Answer("held", after=Buckets(99, 0, 1))
+    for kind, calls in (
+        ("hold", [Call(A, "x-0", "hold", 3, 3.5, held)]),
+        ("spend", called(frozen_at_two("spend"))[2:]),
+    ):
+        statement = frozen_at_two(kind)
+        assert found([*called(statement)[:2], *calls], statement) == ["disordered"]
+    statement = frozen_at_two("spend")
+    late = replace(called(statement)[2], is_late=True)
+    assert found([*called(statement)[:2], late], statement) == []
+    statement = frozen_at_two("debit", "award", "capture")[:4]
+    assert found(called(statement), statement) == []
+    statement = [*frozen_at_two(), replace(frozen_at_two("award")[2], kind="unfreeze", changes=Buckets(), others=0)]
+    statement[2] = replace(statement[2], after=statement[1].after)
+    assert found(called(statement), statement) == []
+
+
+def test_a_refusal_of_a_frozen_member_has_a_moment_at_which_it_was() -> None:
+    statement = frozen_at_two()
+    refusal = Answer("refused", code="account_frozen")
+    for asked, answered, wrong in ((0, 1, ["disordered"]), (1.5, 2.2, []), (5, 6, [])):
+        call = Call(A, "s", "spend", asked, answered, refusal)
+        assert found([*called(statement), call], statement) == wrong
+
+
+def test_freezing_anew_changes_nothing_only_while_it_is_so() -> None:
+    statement = frozen_at_two()
+    for kind, asked, wrong in (("freeze", 0, ["disordered"]), ("freeze", 4, []), ("unfreeze", 4, ["disordered"])):
+        call = Call(A, "again", kind, asked, asked + 0.5, Answer("unchanged"))
+        assert found([*called(statement), call], statement) == wrong

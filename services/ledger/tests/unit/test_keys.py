@@ -162,16 +162,33 @@ def test_what_waits_and_its_cause_in_one_batch(shelf):
     assert shelf.parked == []
 
 
-def test_a_refused_cause_settles_what_waited_as_nothing_to_do(shelf):
+def test_a_refused_award_settles_what_waited_as_nothing_to_do(shelf):
+    """Its key is used up: that award never comes."""
     waiting = shelf.revoke("a", 30)
     shelf.award(0, key="a")
     assert shelf.parked == []
     assert shelf.outcomes[waiting.id].result is Result.UNCHANGED
     assert shelf.revoke("a", 40).result is Result.UNCHANGED
-    waiting = shelf.give_back(10)
-    shelf.spend(0)
-    assert shelf.outcomes[waiting.id].result is Result.UNCHANGED
     assert shelf.entries() == []
+
+
+def test_a_return_waits_on_while_its_spend_is_refused_whichever_came_first(books):
+    """A checkout is spent under any key: the refused one says nothing of the next."""
+    for is_first in (True, False):
+        shelf = books()
+        shelf.award(100)
+        shelf.freeze()
+        calls = [lambda s=shelf: s.give_back(30, key="r"), lambda s=shelf: s.spend(80, key="s", is_new=True)]
+        for call in calls if is_first else reversed(calls):
+            call()
+        (waiting,) = shelf.parked
+        assert shelf.outcomes[waiting.posting.id].result is Result.PARKED
+        assert shelf.kinds == ["award", "freeze"]
+        shelf.unfreeze()
+        shelf.spend(80, key="again", is_new=True)
+        assert shelf.kinds == ["award", "freeze", "unfreeze", "spend", "give_back"]
+        assert shelf.parked == []
+        assert shelf.available == 50
 
 
 def test_what_waits_is_refused_as_it_would_have_been(shelf):

@@ -5,16 +5,17 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 
 from bench.callers import Caller, request
-from bench.chaos.ledger.mixture import SOURCE, Asked, Mixture, Place
+from bench.chaos.ledger.mixture import FREEZING, SOURCE, Asked, Mixture, Place
 from bench.chaos.sending import Sender
 from contracts import postings, topics
 from contracts.event import encode
-from testkit.history import Answer, Call, Read, answer_of, outcome_of, read_of
+from testkit.history import FROZEN, Answer, Call, Read, answer_of, outcome_of, read_of
 from testkit.system import System
 from workload.lives import OrderEvent
 
@@ -25,6 +26,9 @@ AGAIN_SECONDS: Final = 0.1
 """Between two tries to find an API that listens."""
 PACE_SECONDS: Final = 0.05
 """A caller's pause after each answer, at most: the machine is there for the faults too."""
+
+FROZEN_SECONDS: Final = 0.5
+"""For how long a member is frozen, at most."""
 
 PUBLISHED_TOGETHER: Final = 100
 PUBLISH_SECONDS: Final = 0.25
@@ -71,6 +75,8 @@ class Story:
     reads: list[Read] = field(default_factory=list)
     asked: dict[str, Asked] = field(default_factory=dict)
     """Everything by key."""
+    _refused: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """Spends of members that were frozen, by shop and checkout, until they are done."""
     ambiguous: int = 0
     """Calls over HTTP of which nobody knew at first what had become of them."""
     published: int = 0
@@ -100,8 +106,27 @@ class Story:
                 some = [asked for asked in unknown if asked.place.shop == shop and asked.kind not in _PATHS]
                 for first in range(0, len(some), SETTLED_TOGETHER):
                     await wire.post_many(some[first : first + SETTLED_TOGETHER])
+            await self._spend_after_all(wire)
             await asyncio.sleep(AGAIN_SECONDS)
         wire.close()
+
+    async def _spend_after_all(self, wire: "_Wire") -> None:
+        """What was refused of a frozen member, once it is let go, under new keys: returns may wait for it."""
+        for spend in list(self._refused.values()):
+            again = f"{spend.key}-again-{len(self.asked)}"
+            await wire.post(replace(spend, key=f"{again}-unfreeze", effect={"kind": "unfreeze", **FREEZING}, shared={}))
+            await wire.post(replace(spend, key=again))
+
+    def tell(self, call: Call) -> None:
+        """Write down what was seen."""
+        self.calls.append(call)
+        asked = self.asked[call.key]
+        if asked.kind == "spend" and call.answer is not None:
+            checkout = (asked.place.shop, asked.effect["checkout"])
+            if call.answer.code == FROZEN:
+                self._refused.setdefault(checkout, asked)
+            else:
+                self._refused.pop(checkout, None)
 
     def _unknown(self) -> list[Asked]:
         known = {call.key for call in self.calls if call.answer is not None and call.answer.result != "parked"}
@@ -122,6 +147,8 @@ class Story:
                 await self._hold(wire, mixture)
             elif dice < 36:
                 await self._ask(wire, mixture.gift())
+            elif dice < 37:
+                await self._freeze(wire, mixture)
             else:
                 await self._ask(wire, next(postings_asked))
             await asyncio.sleep(chance.random() * PACE_SECONDS)
@@ -138,6 +165,13 @@ class Story:
         ended = await self._ask(wire, end)
         if ended is not None and ended.result == "held" and end.kind == "capture":
             mixture.captured(end, asked.effect["amount"])
+
+    async def _freeze(self, wire: "_Wire", mixture: Mixture) -> None:
+        """Not for long: others are to meet both, a member that is frozen and one that is not."""
+        freeze, unfreeze = mixture.freezing()
+        await self._ask(wire, freeze)
+        await asyncio.sleep(wire.chance.random() * FROZEN_SECONDS)
+        await self._ask(wire, unfreeze)
 
     async def _ask(self, wire: "_Wire", asked: Asked) -> Answer | None:
         """Once; when it is not known what became of it, half of the callers ask again, the others go away."""
@@ -163,7 +197,7 @@ class Story:
         now = time.monotonic()
         for one in asked:
             self.asked[one.key] = one
-            self.calls.append(Call(one.place.account, one.key, one.kind, now))
+            self.calls.append(Call(one.place.account, one.key, one.kind, now, is_late=True))
         await sender.send([_event(one) for one in asked])
         self.published += len(asked)
 
@@ -173,6 +207,8 @@ _PATHS: Final = {
     "capture": "holds/{hold}/capture",
     "release": "holds/{hold}/release",
     "gift": "members/{member}/gifts",
+    "freeze": "members/{member}/freeze",
+    "unfreeze": "members/{member}/unfreeze",
 }
 """What has a route of its own; all else is a posting among others."""
 
@@ -195,11 +231,9 @@ class _Wire:
             answer = answer_of(*await asker.ask(self._request(asked, port)))
         except (OSError, TimeoutError, ValueError):
             self._drop(port)
-        answered = {} if answer is None else {"answered_at": time.monotonic()}
+        answered_at = inf if answer is None else time.monotonic()
         self.story.ambiguous += answer is None
-        self.story.calls.append(
-            Call(asked.place.account, asked.key, asked.kind, invoked_at, answer=answer, **answered)
-        )  # fmt: skip
+        self.story.tell(Call(asked.place.account, asked.key, asked.kind, invoked_at, answered_at, answer))
         return answer
 
     async def post_many(self, asked: Sequence[Asked]) -> None:
@@ -217,7 +251,7 @@ class _Wire:
             now = time.monotonic()
             for one, outcome in zip(asked, document["outcomes"], strict=True):
                 answer = outcome_of(outcome)
-                self.story.calls.append(Call(one.place.account, one.key, one.kind, invoked_at, now, answer))
+                self.story.tell(Call(one.place.account, one.key, one.kind, invoked_at, now, answer))
 
     async def read(self, place: Place) -> None:
         """The balance now, if anybody tells it."""

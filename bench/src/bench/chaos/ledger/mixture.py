@@ -62,6 +62,8 @@ class Asked:
         return {"key": self.key, "member": self.place.member, "effect": self.effect, **self.shared}
 
 
+FREEZING: Final = {"operator": "ana", "reason": "lost_card"}
+"""Who freezes and lets go, and why."""
 _OPERATOR: Final = {"cause": {"operator": "ana", "reason": "correction"}}
 
 
@@ -118,6 +120,12 @@ class Mixture:
         """A new gift, to another member of the shop or (refused) to the giver."""
         to = f"m-{self._chance.randrange(MEMBERS)}"
         return Asked(self.place(), self._key(), {"kind": "gift", "to": to, "amount": self._chance.randrange(1, 40)})
+
+    def freezing(self) -> tuple[Asked, Asked]:
+        """A member is frozen, and let go again."""
+        place = self.place()
+        freeze, unfreeze = (Asked(place, self._key(), {"kind": kind, **FREEZING}) for kind in ("freeze", "unfreeze"))
+        return freeze, unfreeze
 
     def end(self, asked: Asked) -> Asked:
         """The end of a hold that was placed."""

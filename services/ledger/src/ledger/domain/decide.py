@@ -146,12 +146,10 @@ def _unknown_cause(journal: Journal, posting: Posting) -> PostingId | SpendId | 
 def _settle_what_waited(journal: Journal, posting: Posting) -> None:
     """The transaction that applies a cause applies what waits for it, in order of arrival, after it."""
     cause: PostingId | SpendId = posting.id
-    if isinstance(posting, Spend):
-        cause = posting.spend_id
-    elif isinstance(posting, Capture):
+    if isinstance(posting, Spend | Capture):
         cause = posting.spend_id
         if cause not in journal.state.spends:
-            return  # refused; the hold may still be captured
+            return  # refused; another key may still spend it
     for parked in journal.state.parked.pop(cause, ()):
         _unpark(journal, parked)
 
