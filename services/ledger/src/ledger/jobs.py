@@ -38,11 +38,7 @@ def jobs(settings: LedgerSettings) -> list[Job]:
             "due", settings.due_every_seconds, lambda database, stop: apply_due(database, stop, settings.due_batch_size)
         ),
         Job("fold-sums", settings.fold_every_seconds, fold_sums),
-        Job(
-            "parked",
-            settings.parked_every_seconds,
-            lambda database, _: look_at_parked(database, settings.parked_alarm_seconds),
-        ),
+        Job("parked", settings.parked_every_seconds, Parked(settings.parked_alarm_seconds).run),
         Job("proposals", settings.proposals_every_seconds, expire_proposals),
         Job("check", settings.check_every_seconds, Checker(settings.replay_batch_size).run),
         Job("seal", settings.seal_every_seconds, Sealer(settings).run),
@@ -104,24 +100,6 @@ async def fold_sums(database: Database, stop: asyncio.Event) -> None:
             return
 
 
-async def look_at_parked(database: Database, alarm_seconds: float) -> None:
-    """The second defence of parking: what has waited for a while is offered again; what waits too long is reported."""
-    log = structlog.get_logger()
-    async with database.begin() as tx:
-        waiting = await checking.parking(tx.driver, None)
-        metrics.PARKED.set(waiting.count)
-        metrics.PARKED_AGE.set(0 if waiting.oldest_at is None else (tx.now - waiting.oldest_at).total_seconds())
-        overdue = await upkeep.parked_long(tx.driver, tx.now - timedelta(seconds=alarm_seconds), REPORTED)
-    for row in overdue:
-        lane_key = f"{row['shop']}/{row['member']}"
-        key = (row["shop"], row["source"], row["key"])
-        lanes = await database.lanes_of([lane_key])
-        if not await with_lanes(lanes, partial(_offer_again, database, row["account_id"], key)):
-            log.warning(
-                "posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"]
-            )
-
-
 async def expire_proposals(database: Database, stop: asyncio.Event) -> None:
     """Close what nobody has decided on in time, each in a transaction of its own; none can be approved by then."""
     while not stop.is_set():
@@ -132,6 +110,34 @@ async def expire_proposals(database: Database, stop: asyncio.Event) -> None:
             await database.execute(approving.expire_proposals, [command], lane_key=approving.lane_key)
         if len(due) < REPORTED:
             return
+
+
+class Parked:
+    """The second defence of parking: what has waited for a while is offered again, and reported if it waits on; some of
+    it each time, round and round, so that what never gets its cause holds up nothing behind it."""
+
+    def __init__(self, alarm_seconds: float) -> None:
+        self._alarm_seconds = alarm_seconds
+        self._after = 0
+
+    async def run(self, database: Database, stop: asyncio.Event) -> None:
+        """Tell how much waits, then offer some of it again, each in a transaction of its own."""
+        async with database.begin() as tx:
+            waiting = await checking.parking(tx.driver, None)
+            before = tx.now - timedelta(seconds=self._alarm_seconds)
+            some = await upkeep.parked_before(tx.driver, before, after=self._after, limit=REPORTED)
+        metrics.PARKED.set(waiting.count)
+        metrics.PARKED_AGE.set(0 if waiting.oldest_at is None else (tx.now - waiting.oldest_at).total_seconds())
+        self._after = some[-1]["place"] if len(some) == REPORTED else 0
+        for row in some:
+            if stop.is_set():
+                return
+            key = (row["shop"], row["source"], row["key"])
+            lanes = await database.lanes_of([f"{row['shop']}/{row['member']}"])
+            if not await with_lanes(lanes, partial(_offer_again, database, row["account_id"], key)):
+                structlog.get_logger().warning(
+                    "posting_parked_long", shop=row["shop"], source=row["source"], key=row["key"], since=row["since"]
+                )
 
 
 async def _offer_again(database: Database, account_id: UUID, key: tuple[str, str, str], lanes: set[int]) -> bool:

@@ -140,7 +140,7 @@ async def test_what_waits_for_another_members_award_is_refused_when_offered_agai
     assert (await ledger.post("m-2", revoke, key="r-1")).status_code == 202
     await ledger.award("m-1", 10, key="a-1")
     assert (await ledger.check())["parked"] == 1
-    await jobs.look_at_parked(ledger.runtime.database, alarm_seconds=0)
+    await jobs.Parked(alarm_seconds=0).run(ledger.runtime.database, asyncio.Event())
     assert (await ledger.check())["parked"] == 0
     answer = await ledger.post("m-2", revoke, key="r-1")
     assert (answer.status_code, answer.json()["code"]) == (409, "of_another_member")
@@ -150,12 +150,33 @@ async def test_what_waits_for_another_members_award_is_refused_when_offered_agai
 async def test_what_still_has_no_cause_goes_on_waiting(ledger: Ledger) -> None:
     asked = {"kind": "give_back", "checkout": "c-1", "generation": 1, "total": 5}
     assert (await ledger.post("m-1", asked, key="g-1")).status_code == 202
-    await jobs.look_at_parked(ledger.runtime.database, alarm_seconds=0)
+    await jobs.Parked(alarm_seconds=0).run(ledger.runtime.database, asyncio.Event())
     assert (await ledger.check())["parked"] == 1
     await ledger.award("m-1", 20)
     await ledger.done("m-1", {"kind": "spend", "checkout": "c-1", "generation": 1, "amount": 15})
     assert await ledger.buckets("m-1") == (10, 0, 0, 0)
     assert (await ledger.check())["parked"] == 0
+
+
+async def test_what_has_no_cause_keeps_nobody_from_being_looked_at(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much of it there is: each round goes on where the last one ended."""
+    monkeypatch.setattr(jobs, "REPORTED", 2)
+    for number in range(4):
+        asked = {"kind": "give_back", "checkout": f"never-{number}", "generation": 1, "total": 5}
+        assert (await ledger.post("m-1", asked)).status_code == 202
+    assert (await ledger.post("m-2", {"kind": "revoke", "award": "a-1", "total": 10})).status_code == 202
+    await ledger.award("m-1", 10, key="a-1")
+    parked = jobs.Parked(alarm_seconds=0)
+    left = []
+    for _ in range(6):
+        await parked.run(ledger.runtime.database, asyncio.Event())
+        left.append((await ledger.check())["parked"])
+    assert left == [5, 5, 4, 4, 4, 4]
+    await ledger.award("m-1", 20)
+    await ledger.done("m-1", {"kind": "spend", "checkout": "never-0", "generation": 1, "amount": 15})
+    assert (await ledger.check())["parked"] == 3
 
 
 async def test_the_check_goes_round_all_accounts_and_tells_its_figures(ledger: Ledger) -> None:

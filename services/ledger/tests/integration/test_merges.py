@@ -162,7 +162,7 @@ async def test_what_waits_moves_is_offered_again_and_goes_back(ledger: Ledger) -
     await ledger.settle([asked(OLD, Revoke(award="late", total=30), "r-1")])
     await ledger.settle([asked(OLD, GiveBack(checkout="c", generation=1, total=5), "b-1")])
     name = await merged(ledger)
-    await jobs.look_at_parked(ledger.runtime.database, 0)  # nothing is known of their causes yet
+    await jobs.Parked(0).run(ledger.runtime.database, asyncio.Event())  # nothing is known of their causes yet
     assert len(await ledger.sql("SELECT FROM parked")) == 2
     await ledger.settle([asked(NEW, Award(amount=100), "late")])
     assert await ledger.buckets(NEW) == (70, 0, 0, 0)

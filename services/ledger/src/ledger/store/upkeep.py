@@ -33,13 +33,14 @@ async def fold_sums(driver: asyncpg.Connection, limit: int) -> int:
     return int(status)
 
 
-async def parked_long(driver: asyncpg.Connection, before: datetime, limit: int) -> Sequence[Any]:
-    """Postings that have waited since before then, longest first."""
+async def parked_before(driver: asyncpg.Connection, before: datetime, *, after: int, limit: int) -> Sequence[Any]:
+    """Postings that have waited since before then, in order of arrival, from behind a place on."""
     return list(
         await driver.fetch(
             "SELECT p.place, p.account_id, p.shop, p.source, p.key, p.since, a.member FROM parked AS p"
-            " JOIN account AS a ON a.id = p.account_id WHERE p.since < $1 ORDER BY p.place LIMIT $2",
+            " JOIN account AS a ON a.id = p.account_id WHERE p.since < $1 AND p.place > $2 ORDER BY p.place LIMIT $3",
             before,
+            after,
             limit,
         )
     )
