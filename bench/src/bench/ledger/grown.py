@@ -27,8 +27,13 @@ from workload.publisher import publish
 
 GROWN_BY: Final = 1_000_000
 """Postings of one step of growing: what its processes have in memory."""
+SMALL: Final = 100
+"""So many times smaller, in members and entries, is what the grown ledger is compared with: members are alike in both,
+since one with many lots costs more to spend from, however large the ledger is."""
 RATED: Final = 200_000
-"""Postings by which a rate is taken, small and grown."""
+"""Postings by which the grown ledger's rate is taken."""
+RATED_SMALL: Final = 50_000
+"""The same of the small one: each of its members gets 25, and is hardly another one for it."""
 SECONDS: Final = 8.0
 CALLERS: Final = 16
 SINGLE_CALLERS: Final = 256
@@ -40,22 +45,16 @@ MIXED_SECONDS: Final = 20.0
 
 
 async def measure(system: System, *, members: int, entries: int) -> list[Figure]:
-    """One database that grows from the members' first awards to so many entries, and is then read and written."""
-    grown = await books.make(system, "ledger_grown")
-    await run(grown.settings, Load(members=members, operations=0))
-    await grown.settle()
-    small = await run(grown.settings, Load(members, RATED, seed=1_000), streams=2)
+    """One database that grows to so many entries, and is then read and written; a small one beside it."""
+    small = await _grow(system, "ledger_small", members // SMALL, entries // SMALL)
+    rate = await run(small.settings, Load(members // SMALL, RATED_SMALL, seed=1_000), streams=2)
+    await books.drop(system, small)
     began_at = datetime.now(UTC)
-    seed = 0
-    while (have := await grown.count("entry")) < entries:
-        print(f"    {have:,} entries", flush=True)
-        seed += 1
-        await run(grown.settings, Load(members, min(GROWN_BY, entries - have), seed=seed), processes=2)
-    await grown.settle()
-    large = await run(grown.settings, Load(members, RATED, seed=1_001), streams=2)
+    grown = await _grow(system, "ledger_grown", members, entries)
+    large = await run(grown.settings, Load(members, RATED, seed=1_000), streams=2)
     figures = [
         Figure("entries", await grown.count("entry"), "entries"),
-        Figure.beside("growth_ratio", large.per_second, "postings/s", small.per_second),
+        Figure.beside("growth_ratio", large.per_second, "postings/s", rate.per_second),
     ]
     await _already_told(grown)
     token = system.tokens.mint()
@@ -77,6 +76,19 @@ async def measure(system: System, *, members: int, entries: int) -> list[Figure]
     figures += await _mixed(system, grown, token, members)
     await books.drop(system, grown)
     return figures
+
+
+async def _grow(system: System, name: str, members: int, entries: int) -> Books:
+    """From the members' first awards to so many entries."""
+    on = await books.make(system, name)
+    await run(on.settings, Load(members=members, operations=0))
+    seed = 0
+    while (have := await on.count("entry")) < entries:
+        print(f"    {have:,} entries", flush=True)
+        seed += 1
+        await run(on.settings, Load(members, min(GROWN_BY, entries - have), seed=seed), processes=2)
+    await on.settle()
+    return on
 
 
 async def _already_told(grown: Books) -> None:
