@@ -1,10 +1,13 @@
 """Lanes: a use case that finds that it needs another one begins anew with both, and nothing of the first try stays."""
 
+import asyncio
 from collections.abc import Sequence
+
+import asyncpg
 
 from chassis import Database, Outcome, Transaction
 from chassis.database import LanesMissing, require_lanes, with_lanes
-from chassis.lanes import lane_of
+from chassis.lanes import lane_of, wait_until_settled
 from testkit.probe import Probe
 
 
@@ -48,6 +51,27 @@ async def test_it_goes_on_until_nothing_is_missing() -> None:
 
     assert await with_lanes({1}, work) == "done"
     assert seen == [{1}, {1, 2}, {1, 2, 3}]
+
+
+async def test_who_looks_waits_for_who_writes_on_those_lanes_and_for_nobody_else(offline: Probe) -> None:
+    """The moment that it is told is behind the writer's end, and a later writer's clock is behind the moment."""
+    database = Database(offline.settings)
+    one, two = [await asyncpg.connect(offline.url) for _ in range(2)]
+    try:
+        async with database.begin([3]) as tx:
+            waiting = asyncio.create_task(wait_until_settled(one, [3, 1]))
+            assert await asyncio.wait_for(wait_until_settled(two, [1, 2]), 5) > tx.now
+            done, _ = await asyncio.wait([waiting], timeout=0.2)
+            assert not done
+            ending = await tx.driver.fetchval("SELECT clock_timestamp()")
+        moment = await waiting
+        assert moment > ending
+        assert await wait_until_settled(two, [3]) > moment, "nobody holds it any more, nor is it kept"
+        async with database.begin([3]) as tx:
+            assert tx.now > moment
+    finally:
+        await asyncio.gather(one.close(), two.close())
+        await database.close()
 
 
 def _two_keys(count: int) -> tuple[str, str]:

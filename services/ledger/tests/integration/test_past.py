@@ -10,6 +10,7 @@ import pytest
 
 from chassis.lanes import lane_of
 from ledger import jobs, usecases
+from ledger.app import READ_CONNECTIONS
 from ledger.domain import Award, Capture, Credit, Debit, GiveBack, Hold, Posting, Release, Revoke, Spend
 from ledger.store import past
 from ledger.usecases import Asked
@@ -243,6 +244,25 @@ async def test_a_read_of_now_tells_no_end_before_what_was_begun_earlier(ledger: 
     assert [entry["available_after"] for entry in await written(ledger)] == [10, 6, 0]
     assert seen == 3
     assert (await told(ledger, tx.now))["available"] == 6
+
+
+async def test_a_read_that_waits_for_what_does_not_end_is_to_be_tried_again(ledger: Ledger) -> None:
+    """Behind one that stands still with the lane; it changes nothing, and others are told their balances."""
+    await ledger.award(M, 10, expires_at=iso(seconds=0.2))
+    await ledger.award("m-other", 3)
+    reads = ledger.runtime.extras["desk"].reads
+    kept = [await reads.acquire() for _ in range(READ_CONNECTIONS)]
+    for driver in kept:
+        await driver.execute("SET lock_timeout = '200ms'")
+        await reads.release(driver)
+    await ledger.age(seconds=1)
+    async with ledger.runtime.database.begin([LANE]):
+        answer = await ledger.http.get(f"/v1/shops/{SHOP}/members/{M}/balances")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert await ledger.buckets("m-other") == (3, 0, 0, 0)
+    assert await ledger.buckets(M) == (0, 0, 0, 0)
+    assert [line["kind"] for line in await ledger.entries(M)] == ["award"]
 
 
 async def looked_up(ledger: Ledger, *members: str) -> list[int]:
