@@ -6,10 +6,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -141,16 +141,17 @@ def bare_asgi(folder: Path) -> Iterator[int]:
         child.stop(process, stop_signal=command.stop_signal, timeout_seconds=5)
 
 
-async def kafka_loop(bootstrap_servers: str, records: int = 200_000, size: int = 1_200) -> float:
-    """Records per second through a consumer that produces each to another topic, with no database and no logic."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+async def kafka_loop(brokers: Mapping[str, Any], records: int = 200_000, size: int = 1_200) -> float:
+    """Records per second through a consumer that produces each to another topic, with no database and no logic.
+
+    `brokers`: arguments of aiokafka's clients, of one who may make topics.
+    """
+    admin = AIOKafkaAdminClient(**brokers)
     await admin.start()
     for topic in ("bench-floor-in", "bench-floor-out"):
         await admin.create_topics([NewTopic(topic, num_partitions=8, replication_factor=1)])
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_batch_size=524_288
-    )
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    producer = AIOKafkaProducer(**brokers, acks="all", enable_idempotence=True, max_batch_size=524_288)
+    consumer = AIOKafkaConsumer(**brokers, auto_offset_reset="earliest")
     await producer.start()
     await consumer.start()
     try:

@@ -35,7 +35,7 @@ GIVE_UP_SECONDS: Final = 600
 
 async def measure(system: System) -> list[Figure]:
     """Orders per second with few and with many members, and the time from order to points at a fixed rate."""
-    floor = floors.say("kafka_loop_per_second", await floors.kafka_loop(system.bootstrap_servers))
+    floor = floors.say("kafka_loop_per_second", await floors.kafka_loop(system.brokers("admin")))
     year = workload.load()
     figures = []
     for label, members in (("5k", 5_000), ("500k", 500_000)):

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings
 
 from gateway.routes import services
 from gateway.settings import GatewaySettings
-from local import kafka
+from local import access, kafka
 from local.databases import statements
 from local.paths import ROOT, SERVICES
 from local.settings import LocalSettings
@@ -119,6 +119,22 @@ def test_the_gateway_is_told_its_settings_and_every_service() -> None:
     assert {name for name, needed in variables.items() if needed} <= set(arguments)
     upstreams = json.loads(arguments["GATEWAY_UPSTREAMS"])
     assert upstreams == {service: f"{service}:{PORTS[service]}" for service in services()}
+
+
+def test_kafka_asks_who_writes_and_knows_every_service() -> None:
+    kafka_told = PARTS["kafka"]["environment"]
+    assert kafka_told["KAFKA_AUTHORIZER_CLASS_NAME"].endswith(".StandardAuthorizer")
+    doors = dict(pair.split(":") for pair in kafka_told["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    assert doors == {"SERVICES": "SASL_PLAINTEXT", "CONTROLLER": "SASL_PLAINTEXT", "OUTSIDE": "PLAINTEXT"}
+    users = dict(re.findall(r'user_(\w+)="([^"]+)"', kafka_told["KAFKA_LISTENER_NAME_SERVICES_PLAIN_SASL_JAAS_CONFIG"]))
+    told = {
+        environment[f"{service.upper()}_KAFKA_USER"]: environment[f"{service.upper()}_KAFKA_PASSWORD"]
+        for service in SERVICES
+        for environment in [PARTS[service]["environment"]]
+    }
+    assert users == {**told, access.ADMIN: PARTS["prepare"]["command"][-1]}
+    assert len(set(users.values())) == len(users)
+    assert kafka_told["KAFKA_SUPER_USERS"] == f"User:{access.ADMIN}"
 
 
 def test_versions_are_those_that_are_tested_here() -> None:

@@ -194,6 +194,7 @@ def fetch() -> int:
 
 def supervise(settings: LocalSettings, *, engines_only: bool) -> int:
     """Be the supervisor until told to stop."""
+    settings = _for(settings, engines_only=engines_only)
     with _only_one(settings):
         keys.prepare(settings)
         return Supervisor(settings).run(engines_only=engines_only)
@@ -201,13 +202,18 @@ def supervise(settings: LocalSettings, *, engines_only: bool) -> int:
 
 def prepare(settings: LocalSettings, *, engines_only: bool) -> int:
     """Databases, migrations, topics."""
-    asyncio.run(_prepare(settings, engines_only=engines_only))
+    asyncio.run(_prepare(_for(settings, engines_only=engines_only), engines_only=engines_only))
     return 0
+
+
+def _for(settings: LocalSettings, *, engines_only: bool) -> LocalSettings:
+    """Tests of one service play all the others, so a broker alone asks nobody who they are."""
+    return settings.model_copy(update={"kafka_guarded": False}) if engines_only else settings
 
 
 async def _prepare(settings: LocalSettings, *, engines_only: bool) -> None:
     # Imported here: databases and topics are this one step's.
-    from local import databases, system, topics
+    from local import access, databases, system, topics
 
     if not engines_only:
         admin_url = system.postgres(settings).url
@@ -220,7 +226,7 @@ async def _prepare(settings: LocalSettings, *, engines_only: bool) -> None:
     deadline = time.monotonic() + settings.start_seconds
     while not broker.ready() and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells of another process
         await asyncio.sleep(0.05)
-    await topics.ensure(broker.bootstrap_servers)
+    await topics.ensure(system.kafka_access(settings, access.ADMIN), guarded=settings.kafka_guarded)
     print("topics are there", flush=True)
 
 

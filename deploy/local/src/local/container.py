@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from local import topics
+from local import access, topics
 from local.keys import seal_key_file
 from local.tokens import ALL_SCOPES, SERVICE_SCOPES, SERVICE_TOKEN_SECONDS, DevelopmentIssuer
 
@@ -21,6 +21,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="keys, tokens and topics, where they are missing")
     prepare.add_argument("--bootstrap-servers", required=True)
+    prepare.add_argument("--kafka-password", required=True, help="of Kafka's admin")
     token = commands.add_parser("token", help="FOR DEVELOPMENT ONLY: sign a token")
     token.add_argument("--shop", default="demo")
     token.add_argument("--scope", default=ALL_SCOPES)
@@ -34,7 +35,8 @@ def main() -> int:
         minted = issuer.mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
         (chosen.keys / f"{service}.token").write_text(minted)
     seal_key_file(chosen.keys)
-    asyncio.run(topics.ensure(chosen.bootstrap_servers))
+    brokers = {"bootstrap_servers": chosen.bootstrap_servers, **access.named(access.ADMIN, chosen.kafka_password)}
+    asyncio.run(topics.ensure(brokers, guarded=True))
     return 0
 
 

@@ -6,14 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from local.access import ADMIN
 from local.child import Command, listens
 from local.paths import VAR
 
@@ -42,22 +43,32 @@ _MEMORY: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kafka:
-    """One broker that is its own controller: a folder and two ports of the loopback address."""
+    """One broker that is its own controller: a folder and ports of the loopback address."""
 
     folder: Path
     port: int
     controller_port: int
+    services_port: int | None = None
+    """The door for those who have a name. Without it whoever comes may do everything."""
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By name; needed for that door."""
 
     @property
     def bootstrap_servers(self) -> str:
         """Where clients find it."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def services_servers(self) -> str:
+        """Where clients that have a name find it."""
+        return f"127.0.0.1:{self.services_port}"
+
     def prepare(self) -> None:
         """Fetch the jars if need be, write the settings, format the storage of a new broker."""
         fetch()
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "server.properties"
+        settings.touch(mode=0o600)  # it may hold passwords
         settings.write_text(self._settings())
         if (self.folder / "data" / "meta.properties").exists():
             return
@@ -87,17 +98,19 @@ class Kafka:
         return listens(self.port)
 
     def _settings(self) -> str:
-        broker, controller = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.controller_port}"
+        doors = {"PLAINTEXT": self.port, "CONTROLLER": self.controller_port}
+        if self.services_port is not None:
+            doors["SERVICES"] = self.services_port
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in doors.items())
         return "\n".join(
             (
                 "process.roles=broker,controller",
                 "node.id=1",
-                f"controller.quorum.bootstrap.servers={controller}",
-                f"listeners=PLAINTEXT://{broker},CONTROLLER://{controller}",
-                f"advertised.listeners=PLAINTEXT://{broker},CONTROLLER://{controller}",
-                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                f"controller.quorum.bootstrap.servers=127.0.0.1:{self.controller_port}",
+                f"listeners={listeners}",
+                f"advertised.listeners={listeners}",
                 "controller.listener.names=CONTROLLER",
-                "inter.broker.listener.name=PLAINTEXT",
+                *(self._open() if self.services_port is None else self._guarded()),
                 f"log.dirs={self.folder / 'data'}",
                 # A killed broker may come back only when its old session has ended: 9 s by default, all of it downtime.
                 # Much less would make a living broker miss it on a busy machine.
@@ -133,6 +146,35 @@ class Kafka:
                 "",
             )
         )
+
+    @staticmethod
+    def _open() -> tuple[str, ...]:
+        return (
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name=PLAINTEXT",
+        )
+
+    def _guarded(self) -> tuple[str, ...]:
+        """Who has no right to something may not do it (`access` gives rights); the broker itself may do everything."""
+        return (
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SERVICES:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "inter.broker.listener.name=SERVICES",
+            "sasl.mechanism.inter.broker.protocol=PLAIN",
+            "sasl.mechanism.controller.protocol=PLAIN",
+            "listener.name.services.sasl.enabled.mechanisms=PLAIN",
+            f"listener.name.services.plain.sasl.jaas.config={_plain(ADMIN, self.passwords)}",
+            "listener.name.controller.sasl.enabled.mechanisms=PLAIN",
+            f"listener.name.controller.plain.sasl.jaas.config={_plain(ADMIN, {ADMIN: self.passwords[ADMIN]})}",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            f"super.users=User:{ADMIN}",
+        )
+
+
+def _plain(own: str, passwords: Mapping[str, str]) -> str:
+    """A listener's own name and password, and those of all whom it lets in."""
+    users = " ".join(f'user_{name}="{password}"' for name, password in passwords.items())
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    return f'{module} required username="{own}" password="{passwords[own]}" {users};'
 
 
 def tool(main_class: str, *arguments: str) -> list[str]:

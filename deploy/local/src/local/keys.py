@@ -44,6 +44,14 @@ def database_password(settings: LocalSettings) -> str:
     return file.read_text().strip()
 
 
+def kafka_password(settings: LocalSettings, user: str) -> str:
+    """The password of a service, or of the broker's own `admin`, in this machine's Kafka."""
+    file = settings.keys / f"kafka-{user}"
+    if not file.exists():
+        _write(file, secrets.token_hex(16))
+    return file.read_text().strip()
+
+
 def seal_key_file(folder: Path) -> Path:
     """The key with which the ledger signs seals, made at first use; the public half lies beside it."""
     private = folder / "seal-key.pem"

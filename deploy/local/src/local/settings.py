@@ -28,8 +28,12 @@ class LocalSettings(BaseSettings):
     mailbox_smtp_port: int = Field(default=8125, description="Where notifications deliver e-mail.")
     mailbox_http_port: int = Field(default=8126, description="The page that shows the e-mail.")
     postgres_port: int = Field(default=5439, description="PostgreSQL.")
-    kafka_port: int = Field(default=9192, description="Kafka's listener.")
+    kafka_port: int = Field(default=9192, description="Kafka's listener for shop platforms and whoever looks.")
     kafka_controller_port: int = Field(default=9193, description="Kafka's listener for its own control.")
+    kafka_services_port: int = Field(default=9194, description="Kafka's listener for services, by name and password.")
+    kafka_guarded: bool = Field(
+        default=True, description="Whether Kafka asks who does what. Tests and benchmarks of one service need it not."
+    )
 
     start_seconds: float = Field(
         default=90, gt=0, description="After so long a start has failed; a slow disk may take a minute."

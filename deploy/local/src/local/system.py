@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from local import databases, gateway, keys
+from local import access, databases, gateway, keys
 from local.child import Command, listens
 from local.kafka import Kafka
 from local.paths import ROOT, SERVICES
@@ -39,9 +40,21 @@ def postgres(settings: LocalSettings) -> Postgres:
 
 def kafka(settings: LocalSettings) -> Kafka:
     """The broker."""
-    return Kafka(
+    broker = Kafka(
         folder=settings.var / "broker", port=settings.kafka_port, controller_port=settings.kafka_controller_port
     )
+    if not settings.kafka_guarded:
+        return broker
+    passwords = {user: keys.kafka_password(settings, user) for user in access.USERS}
+    return replace(broker, services_port=settings.kafka_services_port, passwords=passwords)
+
+
+def kafka_access(settings: LocalSettings, user: str) -> dict[str, Any]:
+    """How somebody with a name reaches the broker: arguments of aiokafka's clients."""
+    broker = kafka(settings)
+    if broker.services_port is None:
+        return {"bootstrap_servers": broker.bootstrap_servers}
+    return {"bootstrap_servers": broker.services_servers, **access.named(user, broker.passwords[user])}
 
 
 def engines(settings: LocalSettings) -> tuple[Part, ...]:
@@ -72,7 +85,7 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
     told = {
         "DATABASE_URL": database.url,
         "MIGRATION_DATABASE_URL": database.migration_url,
-        "KAFKA_BOOTSTRAP_SERVERS": kafka(settings).bootstrap_servers,
+        **_kafka_environment(settings, service),
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(service_port(settings, service)),
         "JWKS_FILE": str(keys.jwks_file(settings)),
@@ -96,6 +109,19 @@ def service_environment(settings: LocalSettings, service: str) -> Mapping[str, s
         told["WEBHOOK_PRIVATE_TARGETS"] = "true"  # receivers on this machine are all that there are here
     named = {f"{service.upper()}_{name}": value for name, value in told.items()}
     return {name: os.environ.get(name, value) for name, value in named.items()}
+
+
+def _kafka_environment(settings: LocalSettings, service: str) -> Mapping[str, str]:
+    broker = kafka(settings)
+    if broker.services_port is None:
+        return {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": broker.services_servers,
+        "KAFKA_SECURITY": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_USER": service,
+        "KAFKA_PASSWORD": broker.passwords[service],
+    }
 
 
 def _service(settings: LocalSettings, service: str) -> Part:

@@ -1,24 +1,30 @@
 """The contracts' topics in a broker, made with the settings that the contracts give them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from contracts.topic import Topic
 from contracts.topics import ALL
+from local import access
 
 _EXISTS: Final = 36
 _UNKNOWN: Final = 3
 
 
-async def ensure(bootstrap_servers: str, topics: Sequence[Topic] = ALL, *, replication: int = 1) -> None:
-    """Make the topics that are missing; those that exist are left as they are."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+async def ensure(
+    brokers: Mapping[str, Any], topics: Sequence[Topic] = ALL, *, replication: int = 1, guarded: bool = False
+) -> None:
+    """Make the topics that are missing; those that exist are left as they are. Where brokers ask who does what
+    (`guarded`), give the rights that go with them. `brokers`: arguments of aiokafka's clients."""
+    admin = AIOKafkaAdminClient(**brokers)
     await admin.start()
     try:
         await _create(admin, topics, replication=replication)
+        if guarded:
+            await access.grant(admin, topics)
     finally:
         await admin.close()
 

@@ -7,7 +7,7 @@ from local.settings import LocalSettings
 
 def test_every_port_has_a_setting_and_none_is_used_twice() -> None:
     ports = LocalSettings.model_construct().ports  # the defaults, whatever this machine's `.env` says
-    assert len(set(ports.values())) == len(ports) == 11
+    assert len(set(ports.values())) == len(ports) == 12
     assert ports["LOCAL_GATEWAY_PORT"] == 8080
 
 

@@ -19,7 +19,7 @@ from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Dat
 from chassis.fence import Partition, Position
 from chassis.flood import Flood
 from chassis.gathering import Batch, Gathering
-from chassis.kafka import topic_ids
+from chassis.kafka import brokers, topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import pause
 from chassis.settings import ServiceSettings
@@ -129,7 +129,7 @@ class Worker:
         self._gathering.forget_all()
         self._to_hint.clear()
         kafka = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            **brokers(self._settings),
             group_id=self.name,
             # With a name that stays, a killed member's partitions wait for it instead of for the session's end.
             group_instance_id=f"{self.name}.{self._settings.instance}" if self._settings.instance else None,

@@ -1,4 +1,4 @@
-"""Kafka as the chassis needs it: a topic's identity, which aiokafka does not tell by itself."""
+"""Kafka as the chassis needs it: how its brokers are reached, and a topic's identity, which aiokafka does not tell."""
 
 from collections.abc import Iterable
 from io import BytesIO
@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError, for_code
+from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -18,6 +19,26 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+from chassis.settings import ServiceSettings
+
+
+def brokers(settings: ServiceSettings) -> dict[str, Any]:
+    """Where the brokers are and who we are to them: arguments of aiokafka's clients."""
+    told: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": settings.kafka_security,
+    }
+    if settings.kafka_security.endswith("SSL"):
+        told["ssl_context"] = create_ssl_context(cafile=settings.kafka_ca_file)
+    if settings.kafka_security.startswith("SASL"):
+        assert settings.kafka_password is not None, "the settings say so"
+        told |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_user,
+            "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        }
+    return told
 
 
 async def topic_ids(kafka: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, UUID]:

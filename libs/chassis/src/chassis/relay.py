@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from chassis import lease
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
+from chassis.kafka import brokers
 from chassis.outbox import Log, Outgoing
 from chassis.pauses import pause
 from chassis.settings import ServiceSettings
@@ -112,7 +113,7 @@ class Relay:
         if self._present is not None:
             await self._database.execute(self._present, [])
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            **brokers(self._settings),
             acks="all",
             enable_idempotence=True,
             max_batch_size=MAX_BATCH_BYTES,

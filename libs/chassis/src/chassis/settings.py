@@ -1,9 +1,9 @@
 """What every service can be told, with a unit and a reason for each limit."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -33,6 +33,19 @@ class ServiceSettings(BaseSettings):
 
     # -- Kafka
     kafka_bootstrap_servers: str = Field(description="`host:port`, comma separated.")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="The brokers' security protocol; `SASL_…` needs a user and a password."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How the password is shown to the brokers."
+    )
+    kafka_user: str | None = Field(
+        default=None, description="Who this service is to the brokers; the contracts say what it must be allowed."
+    )
+    kafka_password: SecretStr | None = Field(default=None, description="The user's.")
+    kafka_ca_file: Path | None = Field(
+        default=None, description="Who signs the brokers' certificates, PEM; absent: the authorities that all trust."
+    )
     instance: str | None = Field(
         default=None,
         description="A name that stays with this replica across restarts. With it, a restarted worker gets its "
@@ -91,3 +104,9 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP traces endpoint; absent: no spans are made.")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.kafka_security.startswith("SASL") and (self.kafka_user is None or self.kafka_password is None):
+            raise ValueError(f"{self.kafka_security} needs kafka_user and kafka_password")
+        return self

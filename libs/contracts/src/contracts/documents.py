@@ -67,7 +67,7 @@ def asyncapi() -> dict[str, Any]:
         channels[topic.name] = {
             "address": topic.name,
             "title": topic.about,
-            "description": f"Writers (an ACL outside development): {', '.join(topic.writers)}. "
+            "description": f"Writers (an ACL of the broker): {', '.join(topic.writers)}. "
             f"Readers: {readers(topic)}. {retention(topic).capitalize()}.",
             "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
             "bindings": {
@@ -152,7 +152,7 @@ def _page() -> Iterator[str]:
             readers(topic), topic.partitions, topic.replication, retention(topic),
         )  # fmt: skip
         yield "| " + " | ".join(str(cell) for cell in cells) + " |"
-    yield "\nWriters are an ACL outside development: whoever may write `postings` mints points."
+    yield "\nWriters are an ACL of the broker: whoever may write `postings` mints points."
     for topic in ALL:
         yield f"\n## Topic `{topic.name}`\n\n{topic.about} Key: {topic.key}."
         shown: dict[str, str] = {}

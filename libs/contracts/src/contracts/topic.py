@@ -18,7 +18,7 @@ class Topic:
     """What the key is made of, in words."""
     events: tuple[type[Event], ...]
     writers: tuple[str, ...]
-    """Services, or `publishers` for shop platforms; these and no others may write (an ACL outside development)."""
+    """Services, or `publishers` for shop platforms; these and no others may write (an ACL of the broker)."""
     readers: tuple[str, ...]
     partitions: int = 8
     """How far its readers scale; changing it later reorders keys, so it is generous from the start."""

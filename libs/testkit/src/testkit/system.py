@@ -46,8 +46,12 @@ class System:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Kafka."""
+        """Kafka, for whoever has no name."""
         return parts.kafka(self.settings).bootstrap_servers
+
+    def brokers(self, user: str) -> dict[str, Any]:
+        """Kafka for a service or `admin`: arguments of aiokafka's clients."""
+        return parts.kafka_access(self.settings, user)
 
     @property
     def tokens(self) -> Tokens:
@@ -115,7 +119,7 @@ async def running_system(
     `environment` sets further variables of the parts, such as `GATEWAY_REQUESTS_PER_SECOND`. With `engines_only` there
     are an empty Postgres and Kafka with its topics, and nothing runs on them.
     """
-    settings = _settings(folder)
+    settings = _settings(folder, kafka_guarded=not engines_only)
     told = {f"{PREFIX}VAR": str(folder), **{name: str(port) for name, port in settings.ports.items()}}
     told[f"{PREFIX}START_SECONDS"] = str(START_SECONDS)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
@@ -142,10 +146,10 @@ async def running_system(
         await asyncio.to_thread(child.stop, process, stop_signal=signal.SIGTERM, timeout_seconds=40)
 
 
-def _settings(folder: Path) -> LocalSettings:
+def _settings(folder: Path, *, kafka_guarded: bool) -> LocalSettings:
     names = [name for name in LocalSettings.model_fields if name.endswith("_port")]
     ports: dict[str, Any] = dict(zip(names, _free_ports(len(names)), strict=True))
-    settings = LocalSettings(var=folder, **ports)
+    settings = LocalSettings(var=folder, kafka_guarded=kafka_guarded, **ports)
     settings.logs.mkdir(parents=True, exist_ok=True)
     return settings
 

@@ -46,7 +46,7 @@ async def _start(runtime: Runtime) -> None:
         await runtime.database.execute(check, [], retry_seconds=start.START_SECONDS)
     log = runtime.service.log
     assert isinstance(log, LedgerLog)
-    topic = start.ToldCheck(runtime.database, settings.kafka_bootstrap_servers, log)
+    topic = start.ToldCheck(runtime.database, settings, log)
     if not await topic.first():
         runtime.parts.append(topic.later)
     await _open_desk(runtime, settings)

@@ -49,7 +49,7 @@ async def restore(settings: LedgerSettings, *, anyway: bool = False) -> list[Epo
     keys = Keyring.read(settings.seal_key_file, settings.seal_previous_key_file)
     url = settings.migration_database_url.get_secret_value()
     try:
-        ends = await topic.ends(settings.kafka_bootstrap_servers, KAFKA_SECONDS)
+        ends = await topic.ends(settings, KAFKA_SECONDS)
     except start.NO_ANSWER as error:
         raise NotRestored(f"Kafka gives no answer, so nobody knows what was told: {error!r}") from error
     loop = asyncio.get_running_loop()

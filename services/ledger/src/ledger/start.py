@@ -23,6 +23,7 @@ from ledger import metrics
 from ledger import told as topic
 from ledger.domain.seals import parts_of, range_root
 from ledger.outside import SealFolder
+from ledger.settings import LedgerSettings
 from ledger.store import seals
 from ledger.store.log import LedgerLog
 from ledger.store.rows import decode_json, encode_json
@@ -109,9 +110,9 @@ async def compare(driver: asyncpg.Connection, outside: Mapping[int, topic.Told])
 class ToldCheck:
     """The same for a process: at its start, and again and again while the broker gives no answer."""
 
-    def __init__(self, database: Database, servers: str, log: LedgerLog) -> None:
+    def __init__(self, database: Database, settings: LedgerSettings, log: LedgerLog) -> None:
         self._database = database
-        self._servers = servers
+        self._settings = settings
         self._log = log
 
     async def first(self) -> bool:
@@ -129,7 +130,7 @@ class ToldCheck:
 
     async def _look(self) -> bool:
         try:
-            outside = await topic.ends(self._servers, KAFKA_SECONDS)
+            outside = await topic.ends(self._settings, KAFKA_SECONDS)
         except NO_ANSWER as error:
             structlog.get_logger().warning("topic_unchecked", error=repr(error))
             return False

@@ -9,7 +9,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from chassis.consumer import leave
+from chassis.kafka import brokers
 from contracts import topics
+from ledger.settings import LedgerSettings
 from ledger.store.log import EPOCH_LANES
 
 RECORDS: Final = 200
@@ -44,12 +46,12 @@ class _Body(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Body).decode
 
 
-async def ends(servers: str, seconds: float) -> dict[int, Told]:
+async def ends(settings: LedgerSettings, seconds: float) -> dict[int, Told]:
     """The last that was told of each lane, of those that were told of. Raises `KafkaError` or `TimeoutError` when the
     broker gives no answer within that time; a topic that is not there has told nothing."""
     async with asyncio.timeout(seconds):
         kafka = AIOKafkaConsumer(
-            bootstrap_servers=servers,
+            **brokers(settings),
             enable_auto_commit=False,
             auto_offset_reset="none",
             request_timeout_ms=REQUEST_MS,
