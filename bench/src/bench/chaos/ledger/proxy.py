@@ -117,7 +117,7 @@ class _Connection:
                 how = self.proxy.claim(data)
                 if how is Cut.UNSENT:
                     return
-                self._lose_answer = how is Cut.ANSWERED
+                self._lose_answer = how is not None  # of one that is only sent too, should it be there already
                 self.far[1].write(data)
                 await self.far[1].drain()
                 if how is Cut.SENT:
