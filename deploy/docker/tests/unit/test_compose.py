@@ -132,7 +132,7 @@ def test_kafka_asks_who_writes_and_knows_every_service() -> None:
         for service in SERVICES
         for environment in [PARTS[service]["environment"]]
     }
-    assert users == {**told, access.ADMIN: PARTS["prepare"]["command"][-1]}
+    assert users == {**told, access.ADMIN: PARTS["prepare"]["environment"]["KAFKA_ADMIN_PASSWORD"]}
     assert len(set(users.values())) == len(users)
     assert kafka_told["KAFKA_SUPER_USERS"] == f"User:{access.ADMIN}"
 

@@ -1,4 +1,4 @@
-"""What has to be there before the services start in containers: keys, the services' tokens, and the topics.
+"""What has to be there before the services start in containers: keys, the services' tokens, topics and rights in Kafka.
 
 `python -m local.container prepare` makes them; `python -m local.container token --shop demo` signs a token,
 FOR DEVELOPMENT ONLY, with the key that lies in the containers' volume.
@@ -6,6 +6,7 @@ FOR DEVELOPMENT ONLY, with the key that lies in the containers' volume.
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,6 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="keys, tokens and topics, where they are missing")
     prepare.add_argument("--bootstrap-servers", required=True)
-    prepare.add_argument("--kafka-password", required=True, help="of Kafka's admin")
     token = commands.add_parser("token", help="FOR DEVELOPMENT ONLY: sign a token")
     token.add_argument("--shop", default="demo")
     token.add_argument("--scope", default=ALL_SCOPES)
@@ -35,7 +35,8 @@ def main() -> int:
         minted = issuer.mint(scopes, "*", client=service, lifetime_seconds=SERVICE_TOKEN_SECONDS)
         (chosen.keys / f"{service}.token").write_text(minted)
     seal_key_file(chosen.keys)
-    brokers = {"bootstrap_servers": chosen.bootstrap_servers, **access.named(access.ADMIN, chosen.kafka_password)}
+    password = os.environ["KAFKA_ADMIN_PASSWORD"]
+    brokers = {"bootstrap_servers": chosen.bootstrap_servers, **access.named(access.ADMIN, password)}
     asyncio.run(topics.ensure(brokers, guarded=True))
     return 0
 
