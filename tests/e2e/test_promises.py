@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from contracts import encode, topics
 from contracts.orders import OrderCancelled, OrderFulfilled, OrderPlaced, OrderRefunded
+from contracts.postings import Award, PostingRequested
 from testkit import wait_until
 
 from .conftest import ONE_POINT_PER_DOLLAR, cancellation_of, refund_of
@@ -93,6 +95,23 @@ async def test_the_sum_of_all_accounts_is_zero(shop: Shop) -> None:
     assert (checked["accounts"], checked["entries"]) == (5, 7)
     assert checked["system"]["issued"] == -150
     assert checked["system"]["revoked"] == 25
+
+
+async def test_nobody_makes_points_past_the_rules(shop: Shop) -> None:
+    """A shop platform asks the ledger for points, and tells others of some: Kafka takes neither. (`test_access` tries
+    everybody on every topic.)"""
+    await shop.sell(1_000)
+    await shop.until_balance(available=10)
+    asked = PostingRequested(
+        shop=shop.id, member="anna", source="rules", posting="p-1", effect=Award(amount=1_000_000)
+    )  # fmt: skip
+    for topic in (topics.POSTINGS, topics.LEDGER):
+        headers = [("ce_type", asked.type.encode()), ("ce_id", b"made-up"), ("ce_source", b"/accrual/rules")]
+        with pytest.raises(TopicAuthorizationFailedError):
+            await shop.publish_raw(f"{shop.id}/anna".encode(), encode(asked), headers, topic=topic.name)
+    await shop.sell(500)
+    await shop.until_balance(available=15)
+    assert [entry["kind"] for entry in await shop.statement()] == ["award", "award"]
 
 
 async def test_nobody_rewrites_the_history_unseen(shop: Shop, tmp_path: Path) -> None:
