@@ -27,6 +27,7 @@ from workload.publisher import publish
 
 GROWN_BY: Final = 1_000_000
 """Postings of one step of growing: what its processes have in memory."""
+LEAST: Final = 1_000
 SMALL: Final = 100
 """So many times smaller, in members and entries, is what the grown ledger is compared with: members are alike in both,
 since one with many lots costs more to spend from, however large the ledger is."""
@@ -86,7 +87,8 @@ async def _grow(system: System, name: str, members: int, entries: int) -> Books:
     while (have := await on.count("entry")) < entries:
         print(f"    {have:,} entries", flush=True)
         seed += 1
-        await run(on.settings, Load(members, min(GROWN_BY, entries - have), seed=seed), processes=2)
+        step = min(GROWN_BY, max(entries - have, LEAST))  # the last ones may all be repeats or refusals
+        await run(on.settings, Load(members, step, seed=seed), processes=2)
     await on.settle()
     return on
 
