@@ -22,7 +22,7 @@ from local import child
 SANE: Final = {
     "tpcb_per_second": (300, 20_000),
     "bare_rows_per_second": (20_000, 400_000),
-    "bare_asgi_per_second": (2_000, 40_000),
+    "bare_asgi_per_second": (2_000, 80_000),
     "kafka_loop_per_second": (20_000, 300_000),
     "sha256_per_second": (300_000, 5_000_000),
     "same_rows_by_unnest_per_second": (8_000, 100_000),
