@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from bench import http, pipeline, postings, rest, results
 from bench.chaos.ledger.run import OPERATIONS as CHAOS_OPERATIONS
 from bench.chaos.ledger.run import run as chaos_ledger
@@ -51,7 +53,9 @@ async def main() -> None:
         _write("chaos_ledger", figures)
         sys.exit(not found.clean)
     if given.parts == ["ledger"]:
-        async with _system(engines_only=True) as system:
+        # The database server is what is measured here: it has what it would have on a machine of its own.
+        buffers = {"LOCAL_POSTGRES_SHARED_BUFFERS": f"{psutil.virtual_memory().total // 4 >> 20}MB"}
+        async with _system(buffers, engines_only=True) as system:
             figures = await ledger.measure(
                 system, members=given.members, operations=given.operations or ledger.OPERATIONS, entries=given.entries
             )
@@ -65,11 +69,11 @@ async def main() -> None:
 
 
 @asynccontextmanager
-async def _system(*, engines_only: bool = False) -> AsyncIterator[System]:
+async def _system(told: Mapping[str, str] | None = None, *, engines_only: bool = False) -> AsyncIterator[System]:
     with tempfile.TemporaryDirectory(prefix="accrual-bench-") as folder:
         Path(folder).chmod(0o711)  # noqa: ASYNC240 - one call before anything runs
         limits = {"GATEWAY_REQUESTS_PER_SECOND": "1000000"}
-        async with running_system(Path(folder), limits, engines_only=engines_only) as system:
+        async with running_system(Path(folder), {**limits, **(told or {})}, engines_only=engines_only) as system:
             yield system
 
 

@@ -18,7 +18,6 @@ USER: Final = "nobody"
 SUPERUSER: Final = "postgres"
 
 _SMALL_MACHINE: Final = {
-    "shared_buffers": "256MB",
     "max_connections": "200",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
@@ -48,6 +47,7 @@ class Postgres:
 
     folder: Path
     port: int
+    shared_buffers: str = "256MB"
     durable: bool = True
     """False only where the data is thrown away, as in tests: a crash of the machine may then lose it."""
 
@@ -101,7 +101,7 @@ class Postgres:
 
     def command(self) -> Command:
         """How to run it in the foreground."""
-        settings = {**_SMALL_MACHINE, **({} if self.durable else _THROWN_AWAY)}
+        settings = {"shared_buffers": self.shared_buffers, **_SMALL_MACHINE, **({} if self.durable else _THROWN_AWAY)}
         return Command(
             name="postgres",
             argv=[

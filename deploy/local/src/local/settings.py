@@ -28,6 +28,10 @@ class LocalSettings(BaseSettings):
     mailbox_smtp_port: int = Field(default=8125, description="Where notifications deliver e-mail.")
     mailbox_http_port: int = Field(default=8126, description="The page that shows the e-mail.")
     postgres_port: int = Field(default=5439, description="PostgreSQL.")
+    postgres_shared_buffers: str = Field(
+        default="256MB",
+        description="Memory in which PostgreSQL keeps pages; on a machine of its own a quarter of that.",
+    )
     kafka_port: int = Field(default=9192, description="Kafka's listener for shop platforms and whoever looks.")
     kafka_controller_port: int = Field(default=9193, description="Kafka's listener for its own control.")
     kafka_services_port: int = Field(default=9194, description="Kafka's listener for services, by name and password.")

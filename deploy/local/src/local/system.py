@@ -35,7 +35,11 @@ class Part:
 
 def postgres(settings: LocalSettings) -> Postgres:
     """The database server."""
-    return Postgres(folder=settings.var / "postgres", port=settings.postgres_port)
+    return Postgres(
+        folder=settings.var / "postgres",
+        port=settings.postgres_port,
+        shared_buffers=settings.postgres_shared_buffers,
+    )
 
 
 def kafka(settings: LocalSettings) -> Kafka:
