@@ -315,12 +315,12 @@ async def test_a_broker_that_is_away_holds_back_what_is_told_until_it_answers(
         await ledger.award("m-1", 10)
     for url, behind in ((site.url, False), (backup, True)):
         runtime, log = Runtime(build(site.settings(database_url=url))), LedgerLog()
-        check = ToldCheck(runtime.database, "127.0.0.1:1", log)
+        check = ToldCheck(runtime.database, site.settings(kafka_bootstrap_servers="127.0.0.1:1"), log)
         assert not await check.first()
         assert REGISTRY.get_sample_value("accrual_ledger_start_unchecked") == 1
         async with runtime.database.look() as driver:
             assert await log.read(driver, dict.fromkeys(range(8), 0), 10) == []
-        check._servers = site.servers  # it has come back
+        check._settings = site.settings()  # it has come back
         if behind:
             with pytest.raises(LogBehind):
                 await check.later(asyncio.Event())
@@ -350,6 +350,6 @@ async def test_a_database_that_goes_away_during_the_start_ends_nothing(
 
     monkeypatch.setattr(stored_seals, "epoch", away_at_first)
     runtime = Runtime(build(site.settings(database_url=site.url)))
-    assert await ToldCheck(runtime.database, site.servers, LedgerLog()).first()
+    assert await ToldCheck(runtime.database, site.settings(), LedgerLog()).first()
     assert asked == 2
     await runtime.database.close()
