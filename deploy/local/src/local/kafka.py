@@ -68,7 +68,8 @@ class Kafka:
         fetch()
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "server.properties"
-        settings.touch(mode=0o600)  # it may hold passwords
+        settings.touch()
+        settings.chmod(0o600)  # it may hold passwords
         settings.write_text(self._settings())
         if (self.folder / "data" / "meta.properties").exists():
             return
@@ -94,8 +95,8 @@ class Kafka:
         )
 
     def ready(self) -> bool:
-        """Whether the broker's listener is open, which Kafka does last of all."""
-        return listens(self.port)
+        """Whether the broker's listeners are open, which Kafka does last of all."""
+        return all(listens(port) for port in (self.port, self.services_port) if port is not None)
 
     def _settings(self) -> str:
         doors = {"PLAINTEXT": self.port, "CONTROLLER": self.controller_port}
