@@ -70,3 +70,8 @@ async def test_a_wrong_password_opens_no_door(system: System) -> None:
             await producer.start()
     finally:
         await producer.stop()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_refused_nothing_that_it_asks_for(system: System, service: str) -> None:
+    assert "AuthorizationFailed" not in system.log(service).read_text()

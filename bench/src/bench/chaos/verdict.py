@@ -59,6 +59,7 @@ async def judge(system: System, story: Story) -> Verdict:
         await wait_until(lambda: _calm(system), timeout_seconds=CALM_SECONDS, every_seconds=0.5, what="calm")
     except AssertionError as error:
         verdict.stuck.append(str(error))
+        verdict.stuck += [f"{service} says: {fault}" for service in SERVICES for fault in await _faults(system, service)]
     await _points_of_orders(system, story, verdict)
     await _spends(system, story, verdict)
     await _books(system, verdict)
@@ -74,7 +75,11 @@ async def judge(system: System, story: Story) -> Verdict:
 
 
 async def _calm(system: System) -> bool:
-    """Every record applied, every event sent, nobody waiting, no hold open, no delivery due."""
+    """No hold open, every record applied, every event sent, nobody waiting, no delivery due; and while that was looked
+    at nothing new came, which might have gone past a place that had been found empty."""
+    async with _database(system, "ledger") as database:
+        assert not await database.fetchval("SELECT count(*) FROM hold WHERE state = 'open'"), "holds are open"
+        assert not await database.fetchval("SELECT count(*) FROM parked"), "postings are parked"
     ends = await _ends(system)
     for service in SERVICES:
         async with _database(system, service) as database:
@@ -86,12 +91,16 @@ async def _calm(system: System) -> bool:
                 "SELECT count(*) FROM outbox AS o JOIN relay_cursor AS c USING (lane) WHERE o.position > c.position"
             )
             assert not unsent, f"{service} has {unsent} events to send"
-    async with _database(system, "ledger") as database:
-        assert not await database.fetchval("SELECT count(*) FROM hold WHERE state = 'open'"), "holds are open"
-        assert not await database.fetchval("SELECT count(*) FROM parked"), "postings are parked"
     async with _database(system, "notifications") as database:
         assert not await database.fetchval("SELECT count(*) FROM delivery WHERE state = 'waiting'"), "mail is due"
+    assert await _ends(system) == ends, "events still come"
     return True
+
+
+async def _faults(system: System, service: str) -> list[str]:
+    """What a service itself says is wrong with it."""
+    async with httpx.AsyncClient(base_url=system.service_url(service), timeout=10) as http:
+        return list((await http.get("/ready")).json()["faults"])
 
 
 async def _ends(system: System) -> dict[tuple[str, int], int]:

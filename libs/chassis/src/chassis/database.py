@@ -274,6 +274,8 @@ def is_transient(error: BaseException) -> bool:
         return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
+    if isinstance(cause, asyncpg.InternalClientError):
+        return True  # a connection that ended in the moment in which it was asked; the next one is good
     return isinstance(cause, OSError | TimeoutError | PoolTimeout) or (
         isinstance(cause, asyncpg.InterfaceError) and not isinstance(cause, ValueError)
     )

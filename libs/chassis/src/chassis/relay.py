@@ -121,7 +121,6 @@ class Relay:
             linger_ms=0,
         )
         try:
-            await producer.start()
             cursors = await self._cursors()
             housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
             try:
@@ -144,6 +143,7 @@ class Relay:
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
         pause_ms = BUSY_MS
         end_at: float | None = None
+        connected = False
         while True:
             if stop.is_set() and end_at is None:
                 end_at = loop.time() + STOP_SECONDS
@@ -151,6 +151,9 @@ class Relay:
             async with self._database.look() as driver:
                 rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
             if rows:
+                if not connected:  # only now: Kafka refuses a service that has nothing to tell as a writer
+                    await producer.start()
+                    connected = True
                 await self._publish(producer, rows)
                 await self._move(cursors, rows)
                 RELAY_SENT.inc(len(rows))

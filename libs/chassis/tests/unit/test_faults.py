@@ -29,6 +29,7 @@ NOT_A_VALUE = asyncpg.exceptions._base.DataError("value out of int32 range")
         asyncpg.ConnectionDoesNotExistError("…"),
         asyncpg.InvalidCachedStatementError("…"),
         asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         asyncpg.UniqueViolationError("…"),
         ConnectionRefusedError(),
         TimeoutError(),
