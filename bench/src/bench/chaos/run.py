@@ -13,7 +13,11 @@ from bench.chaos.story import SHOP, Story
 from bench.chaos.verdict import Verdict, judge
 from bench.results import Figure
 from bench.shop import DEMO, open_shop
+from local.paths import SERVICES
 from testkit.system import running_system
+
+LAST_SAID = 30
+"""Lines of each service's log that are shown where something is stuck."""
 
 
 async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> tuple[Verdict, list[Figure]]:
@@ -37,6 +41,10 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                 await flow
                 told("no more faults; waiting for calm")
                 verdict = await judge(system, story)
+                for service in SERVICES if verdict.stuck else ():
+                    told(
+                        f"{service} said last:\n" + "\n".join(system.log(service).read_text().splitlines()[-LAST_SAID:])
+                    )
             finally:
                 for replica in replicas:
                     replica.stop()

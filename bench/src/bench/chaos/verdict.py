@@ -59,7 +59,9 @@ async def judge(system: System, story: Story) -> Verdict:
         await wait_until(lambda: _calm(system), timeout_seconds=CALM_SECONDS, every_seconds=0.5, what="calm")
     except AssertionError as error:
         verdict.stuck.append(str(error))
-        verdict.stuck += [f"{service} says: {fault}" for service in SERVICES for fault in await _faults(system, service)]
+        verdict.stuck += [
+            f"{service} says: {fault}" for service in SERVICES for fault in await _faults(system, service)
+        ]
     await _points_of_orders(system, story, verdict)
     await _spends(system, story, verdict)
     await _books(system, verdict)

@@ -21,7 +21,7 @@ from chassis.flood import Flood
 from chassis.gathering import Batch, Gathering
 from chassis.kafka import brokers, topic_ids
 from chassis.messages import Consumer, Message
-from chassis.pauses import pause
+from chassis.pauses import is_cancelled, pause
 from chassis.settings import ServiceSettings
 from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED
 
@@ -51,6 +51,10 @@ HINT_TIMEOUT_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
 """For leaving the group; a broker that is away never answers."""
 
+STALLED_SESSIONS = 3
+"""Lengths of a session without any answer to a fetch, after which another one begins. Handing partitions over takes one
+at most, so does the return of a broker; a client that has hung itself up goes on greeting its group for ever."""
+
 QUEUE_CHECK_SECONDS = 1.0
 """How often the queues of waiting shops are looked at; a shop goes live at most this long after it has become known."""
 
@@ -73,6 +77,10 @@ class Stopped(Exception):
     """The consumer must not go on without a person."""
 
 
+class Stalled(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """The client takes part in its group and fetches nothing; another one will."""
+
+
 class Worker:
     """Runs one `Consumer` in this process."""
 
@@ -89,6 +97,9 @@ class Worker:
         self._to_quarantine: set[str] = set()
         self._busy = asyncio.Lock()
         """Held while a batch is applied, so that a revocation waits for it."""
+        self._patience = STALLED_SESSIONS * settings.session_timeout_ms / 1000
+        self._placed_at = 0.0
+        """When positions were last read, by the wall clock."""
         self._hinted_at = 0.0
         self._to_hint: dict[Partition, int] = {}
         self._log = structlog.get_logger().bind(consumer=self.name)
@@ -115,8 +126,8 @@ class Worker:
             began_at = time.monotonic()
             try:
                 await self._session(stop)
-            except Exception as error:
-                if not isinstance(error, KafkaError) and not is_transient(error):
+            except (Exception, asyncio.CancelledError) as error:
+                if not _is_lost(error):
                     raise
                 self._log.warning("session_lost", error=repr(error))
                 if time.monotonic() - began_at > LONGEST_BACKOFF_SECONDS:
@@ -146,7 +157,7 @@ class Worker:
         )
         kafka.subscribe([self.consumer.topic.name], listener=_Assignment(self, kafka, stop))
         try:
-            await kafka.start()
+            await asyncio.wait_for(kafka.start(), self._patience)
             await self._work(kafka, stop)
         except Ending:
             return
@@ -164,10 +175,14 @@ class Worker:
                 if self.problem:
                     raise Stopped(self.problem)
                 # A rebalance that does not end holds the gathering up, but no stop.
-                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({coming, stopping}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set():
                     return
+                if not coming.done():
+                    raise Stalled(f"no end to a rebalance in {self._patience} s")
                 batch = coming.result()
+                if not batch.records:
+                    self._require_fetching(kafka)
                 idle.clear()
                 coming = asyncio.create_task(self._gathering.batch(kafka, idle))
                 async with self._busy:
@@ -209,6 +224,14 @@ class Worker:
         found = {partition: position.next for partition, position in positions.items()}
         self._applier.next.update(found)
         self._gathering.start_at(found)
+        self._placed_at = time.time()
+
+    def _require_fetching(self, kafka: AIOKafkaConsumer) -> None:
+        """With nothing left to gather, every partition that is not paused is asked for again and again."""
+        for tp in kafka.assignment() - kafka.paused():
+            answered_at = max((kafka.last_poll_timestamp(tp) or 0) / 1000, self._placed_at)
+            if time.time() - answered_at > self._patience:
+                raise Stalled(f"{tp.topic}/{tp.partition}: no answer to a fetch in {self._patience} s")
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Let go of partitions; records of them that are still on their way are dropped."""
@@ -291,6 +314,14 @@ class Worker:
                     return
                 self._log.info("queue_again", error=repr(error))
             await pause(stop, QUEUE_CHECK_SECONDS)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether only this session is over: by a fault of Kafka, of the network, or of the client, which may cancel what
+    waits for it when its broker goes away; a cancellation that is ours is none of these."""
+    if isinstance(error, asyncio.CancelledError):
+        return not is_cancelled()
+    return isinstance(error, KafkaError) or is_transient(error)
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types

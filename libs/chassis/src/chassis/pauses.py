@@ -8,3 +8,10 @@ async def pause(until: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event is set."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(until.wait(), seconds)
+
+
+def is_cancelled() -> bool:
+    """Whether the task that asks is being cancelled; if it is not, a cancellation that it meets is of something else,
+    which it was only waiting for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

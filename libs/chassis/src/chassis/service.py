@@ -24,7 +24,7 @@ from chassis.ids import new_id
 from chassis.jobs import Job, JobRunner
 from chassis.messages import Consumer
 from chassis.outbox import OUTBOX, Log
-from chassis.pauses import pause
+from chassis.pauses import is_cancelled, pause
 from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 
@@ -143,7 +143,7 @@ class Runtime:
             parts += [JobRunner(job, self.database, self.owner).run(stop) for job in jobs]
         parts.append(self._serve(stop))  # also workers answer health, readiness and metrics
         parts.append(_collect_garbage(stop))
-        tasks = [asyncio.create_task(part) for part in parts]
+        tasks = [asyncio.create_task(_seen_to_its_end(part)) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             stop.set()
@@ -201,6 +201,16 @@ class Runtime:
                 parked = await waiting.backlog(tx.driver, consumer.name)
                 telemetry.WAITING.labels(consumer.name).set(parked.count)
                 telemetry.WAITING_AGE.labels(consumer.name).set(parked.age_seconds)
+
+
+async def _seen_to_its_end(part: Coroutine[Any, Any, None]) -> None:
+    """A part whose client cancels what waits for it would end unseen; the process ends then, and is started anew."""
+    try:
+        await part
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise RuntimeError("a part was cancelled by what it waited for") from error
 
 
 class _Server(uvicorn.Server):

@@ -172,3 +172,13 @@ async def _count(probe: Probe, count: int) -> bool:
 async def _drained(probe: Probe) -> bool:
     rows = await probe.query("SELECT (SELECT sum(position) FROM relay_cursor) = (SELECT count(*) FROM outbox)")
     return bool(rows[0])
+
+
+async def test_a_part_that_its_own_client_cancels_does_not_end_unseen(offline: Probe) -> None:
+    async def cancelled(_: asyncio.Event) -> None:
+        raise asyncio.CancelledError
+
+    runtime = Runtime(offline.service())
+    runtime.parts.append(cancelled)
+    with pytest.raises(RuntimeError, match="cancelled by what it waited for"):
+        await runtime.run("api", asyncio.Event())
