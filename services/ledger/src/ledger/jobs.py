@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from chassis import Database, Job
-from chassis.database import with_lanes
+from chassis.database import is_transient, with_lanes
 from chassis.lanes import lane_of
 from ledger import approving, importing, metrics, usecases
 from ledger.approving import ExpireProposal
@@ -56,7 +56,7 @@ async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) ->
     """Activate, end holds and expire on accounts that nobody touches, lane by lane, until nothing is due.
 
     Each batch is a transaction of its own; the next look finds what is still due, so a crash loses nothing and a second
-    run finds nothing.
+    run finds nothing. An account that cannot be brought up to date holds up no other; the run fails when all are done.
     """
     lanes = await database.lane_count()
     while not stop.is_set():
@@ -84,11 +84,30 @@ async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) ->
 
 
 async def _bring_up_to_date(database: Database, stop: asyncio.Event, batches: Iterator[tuple[int, list[UUID]]]) -> None:
+    failure: Exception | None = None
     for lane, account_ids in batches:
         if stop.is_set():
             return
+        failure = await _all_that_can_be(database, lane, account_ids) or failure
+    if failure is not None:
+        raise failure
+
+
+async def _all_that_can_be(database: Database, lane: int, account_ids: list[UUID]) -> Exception | None:
+    """Bring accounts up to date, halving them around those with which it fails; why it failed with one of them."""
+    try:
         async with database.begin([lane]) as tx:
             await usecases.bring_up_to_date(tx, account_ids)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        if len(account_ids) == 1:
+            structlog.get_logger().error("account_stays_due", account=str(account_ids[0]), error=repr(error))
+            return error
+        middle = len(account_ids) // 2
+        first = await _all_that_can_be(database, lane, account_ids[:middle])
+        return await _all_that_can_be(database, lane, account_ids[middle:]) or first
+    return None
 
 
 async def fold_sums(database: Database, stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ from contracts.event import MAX_BODY_BYTES
 from contracts.ledger import PointsChanged
 from ledger import jobs, usecases
 from ledger.domain import Award
+from ledger.domain.journal import BrokenBooks
 from ledger.store import upkeep
 from ledger.store.log import LedgerLog
 
@@ -40,6 +41,22 @@ async def test_untouched_accounts_are_brought_up_to_date_and_a_second_run_finds_
     assert [await ledger.buckets(f"m-{number}") for number in range(12)] == before == [(5, 0, 0, 0)] * 12
     await run_due(ledger)
     assert (await ledger.check())["entries"] == 50
+
+
+async def test_an_account_that_cannot_be_brought_up_to_date_holds_up_no_other(ledger: Ledger) -> None:
+    for number in range(20):
+        await ledger.award(f"m-{number}", 10, expires_at=iso(hours=1))
+    await ledger.age(hours=2)
+    await ledger.sql("UPDATE account SET available = 3 WHERE member = 'm-7'")  # less than its lot: it cannot end
+    before = await ledger.sql("SELECT * FROM account WHERE member = 'm-7'")
+    for batch_size in (500, 1):
+        with pytest.raises(BrokenBooks):
+            await run_due(ledger, batch_size)
+        ended = await ledger.sql(
+            "SELECT a.member FROM entry AS e JOIN account AS a ON a.id = e.account_id WHERE e.kind = 'expire'"
+        )
+        assert {row["member"] for row in ended} == {f"m-{number}" for number in range(20)} - {"m-7"}
+        assert await ledger.sql("SELECT * FROM account WHERE member = 'm-7'") == before
 
 
 async def test_many_accounts_of_many_lanes_are_brought_up_to_date_in_batches_of_one_lane(
@@ -76,11 +93,11 @@ async def test_a_crash_between_batches_loses_nothing(ledger: Ledger, monkeypatch
         mine = calls  # two batches are under way at once
         result = await real(tx, account_ids)  # type: ignore[arg-type]
         if mine == 2:
-            raise RuntimeError("killed before the commit")
+            raise ConnectionError("gone before the commit")
         return result
 
     monkeypatch.setattr(usecases, "bring_up_to_date", crashing)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ConnectionError):
         await run_due(ledger)
     monkeypatch.undo()
     assert 0 < len(await ledger.sql("SELECT FROM entry WHERE kind = 'expire'")) < 20
