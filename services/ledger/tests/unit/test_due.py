@@ -162,3 +162,20 @@ def test_lots_that_holds_need_whole_end_without_an_entry(shelf):
     assert len(shelf.log) == rows
     shelf.release("h")
     assert shelf.buckets() == (0, 0, 0, 0)
+
+
+def test_what_waited_for_a_hold_is_taken_from_its_own_lot_as_far_as_later_holds_can_do_without(shelf):
+    shelf.award(4, key="ends", expires_at="02-10")
+    shelf.award(4, key="other", expires_at="03-01")
+    shelf.award(3, key="own", order="o", priority=1)
+    shelf.hold("first", 5, "02-20")
+    shelf.at("02-10")  # what ends is kept for the first hold
+    shelf.hold("second", 6, "03-20")
+    assert shelf.revoke("own", 1).facts == {"taken": 0, "held": 1, "missing": 0}
+    shelf.at("02-20").job()
+    # The second hold needs six of the seven that have not ended: one of its own is to be had.
+    (taken,) = [entry for entry in shelf.entries() if entry.kind == "revoke"]
+    assert [(change.lot, change.change, change.remaining) for change in taken.lots] == [(3, -1, 2)]
+    assert shelf.system == {"issued": -11, "revoked": 1, "expired": 4}
+    assert shelf.buckets() == (0, 0, 6, 0)
+    assert shelf.capture("second").facts["captured"] == 6

@@ -126,6 +126,4 @@ def _make_good(journal: Journal, account: Account, origin: Origin, usable: int, 
         journal.enter(account, "revoke", origin, at=at, available=-instead, system=((EXPIRED, instead),), lots=lots)
     waiting = [row for row in account.shortfalls if row.held and order is not None and row.order == order]
     if waiting and usable > instead:
-        points = usable - instead
-        live = list(live_lots(account))
-        take_what_waited(journal, account, waiting, points=points, lots=live, limits=None, bucket="available", at=at)
+        take_what_waited(journal, account, waiting, points=usable - instead, hold=None, at=at)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from ledger.domain.books import HoldRecord, HoldState
 from ledger.domain.journal import REDEEMED, Journal, Origin
-from ledger.domain.lots import draw, expire, left_by_holds, live_lots, reach
+from ledger.domain.lots import draw, expire, held_lots, left_by_holds, live_lots, reach
 from ledger.domain.outcomes import LotChange
 from ledger.domain.shortfalls import repay
 from ledger.domain.take_back import settle_uncovered, take_what_waited
@@ -23,14 +23,12 @@ def end_hold(
 ) -> list[LotChange]:
     """Close a hold, capturing none, some or all of it; returns the lots that the capture used."""
     account = hold.account
-    lots, limits = reach(account, hold)
     freed = hold.amount - captured
 
     waiting = [row for row in account.shortfalls if row.held]
     if waiting and freed:
-        freed -= take_what_waited(
-            journal, account, waiting, points=freed, lots=lots, limits=limits, bucket="held", at=at
-        )
+        freed -= take_what_waited(journal, account, waiting, points=freed, hold=hold, at=at)
+    lots, limits = reach(account, hold, held_lots(account))
     used = draw(journal, captured, lots, limits)
 
     del account.holds[hold.hold]

@@ -107,14 +107,14 @@ def newest_first(holds: Iterable[HoldRecord]) -> list[HoldRecord]:
     return sorted(holds, key=lambda hold: (hold.placed_at, hold.number), reverse=True)
 
 
-def reach(account: Account, hold: HoldRecord) -> tuple[list[Lot], dict[int, int] | None]:
-    """The lots that ending a hold may consume, in the order of `held_lots`, and how much of each if there is a limit.
+def reach(account: Account, hold: HoldRecord, lots: list[Lot]) -> tuple[list[Lot], dict[int, int] | None]:
+    """Of lots that holds may use, those that ending this one may consume, in the order given, and how much of each if
+    there is a limit.
 
     As long as no lot has ended that is all of the lots. Beside ended lots, what holds placed later could not do without
     is set aside, from the back of the order: a capture never fails for lack of points, whoever comes first.
     """
-    lots = held_lots(account)
-    if not lots or not lots[0].ended:
+    if not any(lot.ended for lot in lots):
         return lots, None
     limits = {lot.number: lot.remaining for lot in lots}
     for later in newest_first(account.holds.values()):

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from ledger.domain.books import Account, Lot, Shortfall, SpendRecord
+from ledger.domain.books import Account, HoldRecord, Lot, Shortfall, SpendRecord
 from ledger.domain.journal import EXPIRED, REVOKED, WRITTEN_OFF, Journal, Origin
-from ledger.domain.lots import draw, live_lots, own_first
+from ledger.domain.lots import draw, held_lots, live_lots, own_first, reach
 from ledger.domain.shortfalls import NOTHING_MISSING, record_missing, shortfall_row
 
 
@@ -124,26 +124,29 @@ def take_what_waited(
     rows: Iterable[Shortfall],
     *,
     points: int,
-    lots: Iterable[Lot],
-    limits: dict[int, int] | None,
-    bucket: str,
+    hold: HoldRecord | None,
     at: datetime,
 ) -> int:
-    """Points that waited for a hold's end are taken, oldest first: from `held` as it ends, or from what came back."""
+    """Points that waited for a hold's end are taken, oldest first: from a hold as it ends, or from what came back. Each
+    is taken from its own award's lot first, as far as holds placed later can do without it."""
     taken = 0
     for row in rows:
         part = min(row.held, points - taken)
         if part:
             row.held -= part
             journal.note_shortfall(row)
-            changes = draw(journal, part, own_first(lots, own=row.lot, order=row.order), limits)
+            usable = live_lots(account) if hold is None else held_lots(account)
+            lots, limits = own_first(usable, own=row.lot, order=row.order), None
+            if hold is not None:
+                lots, limits = reach(account, hold, lots)
+            changes = draw(journal, part, lots, limits)
             journal.enter(
                 account,
                 "revoke",
                 origin_of(row),
                 at=at,
-                held=-part if bucket == "held" else 0,
-                available=-part if bucket == "available" else 0,
+                held=0 if hold is None else -part,
+                available=-part if hold is None else 0,
                 system=((REVOKED, part),),
                 lots=changes,
                 earned=-part,
