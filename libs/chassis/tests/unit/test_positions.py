@@ -54,7 +54,9 @@ def _worker(log: _Log, monkeypatch: pytest.MonkeyPatch) -> Worker:
 
     monkeypatch.setattr(consumer, "topic_ids", ids)
     monkeypatch.setattr(fence, "read", positions)
-    settings: Any = SimpleNamespace(dead_letters_per_shop=100, dead_letter_shops=5, batch_size=1_000)
+    settings: Any = SimpleNamespace(
+        dead_letters_per_shop=100, dead_letter_shops=5, batch_size=1_000, session_timeout_ms=10_000
+    )
     database: Any = SimpleNamespace(begin=log.begin_transaction)
     return Worker("test", Consumer("activities", topics.ACTIVITIES, {}, nothing), database, settings)
 

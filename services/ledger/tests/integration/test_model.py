@@ -1,0 +1,186 @@
+"""The same stories as in memory, told to the database as well: what is loaded and saved is what is decided on."""
+
+import asyncio
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from itertools import count, cycle
+from typing import Any, Final
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from chassis.database import Database, with_lanes
+from ledger import usecases
+from ledger.domain import Account, AccountKey, Decision, Merge, Outcome, Posting, UndoMerge
+from ledger.store import rows
+from ledger.usecases import Asked, LearnProgramme
+from local.databases import ServiceDatabase
+from testkit.tokens import Tokens
+
+from ..unit.conftest import Shelf  # noqa: TID252  # the same stories
+from ..unit.test_model import SideBySide  # noqa: TID252
+from .conftest import Ledger, ledger_of
+
+ASSIGNED: Final = {"account", "fresh", "changed", "dated", "came", "noted", "id", "hash", "last_at", "queue"}
+"""Fields of records that say how they were come by, or are compared by themselves."""
+
+
+class Stored(Shelf):
+    """Books of which every batch is also settled by the database, with the same clock, and then compared."""
+
+    def __init__(self, policy: str, *, shop: str, asset: str, database: Database, loop: AbstractEventLoop) -> None:
+        super().__init__(policy, shop=shop, asset=asset)
+        self.database = database
+        self.loop = loop
+        self.learned: Any = None
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    def post(self, *postings: Posting) -> list[Outcome]:
+        outcomes = super().post(*postings)
+        stored = self.wait(self.settle(postings))
+        assert [facts_of(outcome) for outcome in stored] == [facts_of(outcome) for outcome in outcomes]
+        self.compare()
+        return outcomes
+
+    def save(self, decision: Decision) -> None:
+        super().save(decision)
+        for outcome in decision.decided:  # refused or parked, its account is stored all the same
+            self.accounts.setdefault(outcome.account, Account(key=outcome.account))
+
+    def job(self) -> Decision:
+        decision = super().job()
+        self.wait(self.bring_up_to_date())
+        self.compare()
+        return decision
+
+    # -- the database's side
+
+    async def settle(self, postings: Sequence[Posting]) -> Sequence[Outcome]:
+        await self.learn()
+        usecase = usecases.merge if isinstance(postings[0], Merge | UndoMerge) else usecases.obey
+        asked = [Asked(posting) for posting in postings]
+
+        async def once(lanes: set[int]) -> Sequence[Outcome]:
+            async with self.database.begin(lanes) as tx:
+                return (await usecase(replace(tx, now=self.now), asked)).answers
+
+        return await with_lanes(await self.database.lanes_of(usecases.lane_key(one) for one in asked), once)
+
+    async def bring_up_to_date(self) -> None:
+        async with self.database.begin(range(await self.database.lane_count())) as tx:
+            found = await tx.driver.fetch("SELECT id FROM account WHERE shop = $1 ORDER BY member, asset", self.shop)
+            await usecases.bring_up_to_date(replace(tx, now=self.now), [row["id"] for row in found])
+
+    async def learn(self) -> None:
+        """What the shop's policy is by now."""
+        if self.learned == self.policy:
+            return
+        self.learned, policy = self.policy, self.policy
+        told = LearnProgramme(
+            shop=self.shop,
+            revision=1,
+            shortfall=policy.shortfall.value,
+            zone=policy.zone,
+            currency=policy.currency or "EUR",
+            gifts_per_day=policy.gifts_per_day,
+            gift_points_per_day=policy.gift_points_per_day,
+        )
+        await self.database.execute(usecases.learn_programmes, [told])
+
+    # -- the comparison
+
+    def compare(self) -> None:
+        """All of both sides' books of the shop."""
+        stored = self.wait(self.read())
+        assert stored.pop("entries") == {
+            (entry.account.key, entry.seq): (entry.kind, entry.at, entry.hash)
+            for key in self.accounts
+            for entry in self.entries(*key[1:])
+        }
+        mine = {
+            "accounts": self.accounts,
+            "lots": self.lots,
+            "holds": self.holds,
+            "spends": self.spends,
+            "shortfalls": self.shortfalls,
+            "outcomes": self.outcomes,
+        }
+        for name, records in mine.items():
+            assert stored[name] == {key: facts_of(record) for key, record in records.items()}, name
+        assert stored["parked"] == sorted(parked.posting.id for parked in self.parked)
+
+    async def read(self) -> dict[str, Any]:
+        async with self.database.begin() as tx:
+            ask = partial(self.ask_rows, tx.driver)
+            accounts = {row[0]: rows.account_of(row) for row in await ask(rows.ACCOUNT_COLUMNS, "account AS a")}
+            joined = " JOIN account AS a ON a.id = account_id"
+            lots = [rows.lot_of(row, accounts[row[0]]) for row in await ask(rows.LOT_COLUMNS, "lot AS l" + joined)]
+            holds = [rows.hold_of(row, accounts[row[0]]) for row in await ask(rows.HOLD_COLUMNS, "hold AS h" + joined)]
+            spends = [
+                rows.spend_of(row, accounts[row[0]]) for row in await ask(rows.SPEND_COLUMNS, "spend AS s" + joined)
+            ]
+            missed = [
+                rows.shortfall_of(row, accounts[row[0]])
+                for row in await ask(rows.SHORTFALL_COLUMNS, "shortfall AS f" + joined)
+            ]
+            outcomes = [rows.outcome_of(row) for row in await ask(rows.OUTCOME_COLUMNS, "posting AS p" + joined)]
+            entries = await ask("e.account_id, e.seq, e.kind, e.at, e.hash", "entry AS e" + joined)
+            parked = await ask("p.shop, p.source, p.key", "parked AS p" + joined)
+        return {
+            "entries": {(accounts[row[0]].key, row[1]): tuple(row)[2:] for row in entries},
+            "accounts": {account.key: facts_of(account) for account in accounts.values()},
+            "lots": {(lot.account.key, lot.number): facts_of(lot) for lot in lots},
+            "holds": {hold.id: facts_of(hold) for hold in holds},
+            "spends": {spend.id: facts_of(spend) for spend in spends},
+            "shortfalls": {(row.account.key, row.source, row.key): facts_of(row) for row in missed},
+            "outcomes": {outcome.id: facts_of(outcome) for outcome in outcomes},
+            "parked": sorted(tuple(row) for row in parked),
+        }
+
+    async def ask_rows(self, driver: Any, columns: str, of: str) -> Any:
+        return await driver.fetch(f"SELECT {columns} FROM {of} WHERE a.shop = $1", self.shop)
+
+
+def facts_of(record: Any) -> dict[str, Any]:
+    """What a record says, without how it was come by."""
+    told = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in ASSIGNED}
+    if isinstance(record, Outcome):
+        told["error"] = None if record.error is None else (record.error.code, dict(record.error.facts))
+    if isinstance(record, Account):
+        told = {name: value for name, value in told.items() if name not in ("lots", "holds", "shortfalls", "spends")}
+    else:
+        owner = record.account
+        told["account"] = owner if isinstance(owner, AccountKey) else owner.key
+    return told
+
+
+@pytest.mark.parametrize(
+    ("steps", "examples", "asset"),
+    [(12, 100, "points"), (40, 30, "points"), (12, 20, "stored_value"), (12, 20, "passes")],
+)
+async def test_what_is_stored_is_what_was_decided(
+    ledger: Ledger,
+    service_database: Callable[[str], Awaitable[ServiceDatabase]],
+    tokens: Tokens,
+    steps: int,
+    examples: int,
+    asset: str,
+) -> None:
+    """Each story is a shop of its own, its postings one by one in one database and in batches in another."""
+    async with ledger_of(await service_database("ledger"), tokens) as other:
+        sides = cycle([ledger.runtime.database, other.runtime.database])
+        loop, made = asyncio.get_running_loop(), count()
+
+        def books(policy: str) -> Stored:
+            return Stored(policy, shop=f"shop-{next(made) // 2}", asset=asset, database=next(sides), loop=loop)
+
+        class Machine(SideBySide):
+            shelves = staticmethod(books)
+
+        story = settings(max_examples=examples, stateful_step_count=steps)
+        await asyncio.to_thread(run_state_machine_as_test, Machine, settings=story)
