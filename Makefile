@@ -83,6 +83,11 @@ demo: $(VENV)/.ready-data ## real baskets through the whole system, and one memb
 test: $(VENV)/.ready-data ## all tests on real parts; ARGS for pytest
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: explore
+explore: EXPLORE = 20
+explore: $(VENV)/.ready-data ## property tests, EXPLORE=20 times as far as in `test` and elsewhere each time; ARGS for pytest
+	@EXPLORE=$(EXPLORE) $(BIN)/pytest -m hypothesis --timeout 7200 $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.ready-data ## format, lint, types, arrows between packages, contracts and documents current
 	@echo "== format"; $(BIN)/ruff format --check --quiet $(PRESENT)

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from local.paths import ROOT
+from testkit.exploring import examples
 from testkit.system import System
 from testkit.tokens import ALL_SCOPES, Tokens
 
@@ -194,7 +195,7 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 @schema.parametrize()
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(EXAMPLES),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
@@ -218,7 +219,7 @@ def test_every_answer_is_as_the_document_says_and_never_a_server_error(case: Any
 
 @schema.parametrize()
 @settings(
-    max_examples=EXAMPLES_WITHOUT_KEY,
+    max_examples=examples(EXAMPLES_WITHOUT_KEY),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),

@@ -15,6 +15,7 @@ from contracts import Event, Malformed, decode, encode, topics
 from contracts.orders import Cancellation, Line, Order, OrderRefunded, Refund, RefundLine, Tender
 from contracts.postings import Activate, Award, Capture, Cause, Credit, Hold, PostingRequested, TopUp
 from contracts.structs import as_struct, may_differ, struct_of
+from testkit.exploring import examples
 
 EVENTS = [event for topic in topics.ALL for event in topic.events]
 
@@ -103,7 +104,7 @@ def _mangled(draw: st.DrawFn) -> tuple[type[Event], bytes]:
 _values = st.one_of(st.sampled_from(STRANGE), st.text(max_size=6), st.integers(-3, 10**14))
 
 
-@settings(max_examples=4_000, deadline=None)
+@settings(max_examples=examples(4_000), deadline=None)
 @given(_mangled())
 def test_what_a_struct_takes_the_model_takes_with_the_same_values(mangled: tuple[type[Event], bytes]) -> None:
     event, body = mangled

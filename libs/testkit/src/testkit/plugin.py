@@ -16,6 +16,7 @@ from local.databases import ServiceDatabase
 from local.paths import ROOT
 from local.tokens import DevelopmentIssuer
 from testkit import servers
+from testkit.exploring import examples
 from testkit.system import System, running_system
 from testkit.tokens import Tokens
 
@@ -23,7 +24,9 @@ _PASSWORD = "test"
 
 
 # Hypothesis without a clock: a busy machine must not make a promise look broken.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unhurried", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unhurried")
 
 

@@ -18,6 +18,7 @@ from ledger.domain import Account, AccountKey, Decision, Merge, Outcome, Posting
 from ledger.store import rows
 from ledger.usecases import Asked, LearnProgramme
 from local.databases import ServiceDatabase
+from testkit.exploring import examples
 from testkit.tokens import Tokens
 
 from ..unit.conftest import Shelf  # noqa: TID252  # the same stories
@@ -159,8 +160,9 @@ def facts_of(record: Any) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(
-    ("steps", "examples", "asset"),
+    ("steps", "usual", "asset"),
     [(12, 100, "points"), (40, 30, "points"), (12, 20, "stored_value"), (12, 20, "passes")],
 )
 async def test_what_is_stored_is_what_was_decided(
@@ -168,7 +170,7 @@ async def test_what_is_stored_is_what_was_decided(
     service_database: Callable[[str], Awaitable[ServiceDatabase]],
     tokens: Tokens,
     steps: int,
-    examples: int,
+    usual: int,
     asset: str,
 ) -> None:
     """Each story is a shop of its own, its postings one by one in one database and in batches in another."""
@@ -182,5 +184,5 @@ async def test_what_is_stored_is_what_was_decided(
         class Machine(SideBySide):
             shelves = staticmethod(books)
 
-        story = settings(max_examples=examples, stateful_step_count=steps)
+        story = settings(max_examples=examples(usual), stateful_step_count=steps)
         await asyncio.to_thread(run_state_machine_as_test, Machine, settings=story)

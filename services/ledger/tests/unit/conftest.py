@@ -59,9 +59,10 @@ from ledger.domain import (
     movement_id,
     settle_due,
 )
+from testkit.exploring import EXPLORE
 
 settings.register_profile(
-    "exact", derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    "exact", derandomize=EXPLORE == 1, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("exact")
 

@@ -39,6 +39,7 @@ from ledger.domain import (
     Unfreeze,
     movement_id,
 )
+from testkit.exploring import examples
 
 from .slow_model import END_OF_TIME, GIFTS_A_DAY, GIVEN_A_DAY, START, Model
 
@@ -332,10 +333,12 @@ class SideBySide(RuleBasedStateMachine):
         }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("steps", "asset"), [(12, "points"), (40, "points"), (12, "stored_value"), (12, "passes")])
 def test_all_operations_agree_with_the_slow_model(books, steps, asset):
     class Machine(SideBySide):
         shelves = staticmethod(partial(books, asset=asset))
 
-    examples = {(12, "points"): 250, (40, "points"): 150}.get((steps, asset), 60)
-    run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=steps))
+    usual = {(12, "points"): 250, (40, "points"): 150}.get((steps, asset), 60)
+    story = settings(max_examples=examples(usual), stateful_step_count=steps)
+    run_state_machine_as_test(Machine, settings=story)

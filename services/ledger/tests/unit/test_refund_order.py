@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.domain import GiveBack, Revoke
+from testkit.exploring import examples
 
 
 @st.composite
@@ -97,7 +98,7 @@ KEPT_BETWEEN_SMALL = (
 
 @example(case=KEPT_BETWEEN, policy="forgive", shuffle=Arriving(5, 3, 1, 0, 2, 4))
 @example(case=KEPT_BETWEEN_SMALL, policy="debt", shuffle=Arriving(1, 0))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(case=refunds(), policy=st.sampled_from(["forgive", "debt"]), shuffle=st.randoms(use_true_random=False))
 def test_refund_steps_in_any_order(books, case, policy, shuffle):
     steps = list(case[8])

@@ -12,6 +12,7 @@ from contracts import Malformed, decode, encode, topics
 from contracts.orders import Cancellation, OrderPaid, Tender
 from contracts.structs import as_struct
 from redemption.glimpse import ORDERS
+from testkit.exploring import examples
 
 GLIMPSED = ORDERS.types["order-paid"]
 
@@ -84,7 +85,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(bodies())
 @example(BODY)
 @example(with_unknown(b'"\xff"'))
