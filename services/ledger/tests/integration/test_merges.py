@@ -43,6 +43,28 @@ def asked(member: str, effect: Any, key: str, **shared: Any) -> usecases.Asked:
     return asked_of(effect, shop=SHOP, member=member, source="rules", key=key, **shared)
 
 
+@pytest.mark.parametrize("undone", [False, True])
+async def test_a_hold_that_ends_with_the_merge_or_its_undoing_has_ended_for_good(ledger: Ledger, undone: bool) -> None:
+    """Nothing has been asked of the member since its time limit, and no job has run."""
+    await ledger.award(OLD, 30)
+    await ledger.hold(OLD, 10, hold="h-1")
+    name = await merged(ledger) if undone else ""
+    await ledger.age(hours=1)
+    if undone:
+        assert (await undo(ledger, name)).status_code == 200
+    else:
+        await merged(ledger)
+    whose = OLD if undone else NEW
+    (hold,) = await ledger.sql(
+        "SELECT h.state, h.released, a.member FROM hold AS h JOIN account AS a ON a.id = account_id"
+    )
+    assert tuple(hold) == ("expired", 10, whose)
+    assert await ledger.buckets(whose) == (30, 0, 0, 0)
+    assert (await ledger.hold(whose, 30, hold="h-2")).status_code == 201
+    assert (await ledger.end("h-1", "release")).json()["state"] == "expired"
+    await ledger.check()
+
+
 async def test_all_that_a_member_has_moves_and_moves_back(ledger: Ledger) -> None:
     await ledger.award(OLD, 30, expires_at=iso(days=3), order="o-1", key="a-1")
     await ledger.award(OLD, 20, activates_at=iso(days=1))

@@ -25,7 +25,7 @@ from ..unit.conftest import Shelf  # noqa: TID252  # the same stories
 from ..unit.test_model import SideBySide  # noqa: TID252
 from .conftest import Ledger, ledger_of
 
-ASSIGNED: Final = {"account", "fresh", "changed", "dated", "came", "noted", "id", "hash", "last_at", "queue"}
+ASSIGNED: Final = {"account", "fresh", "changed", "dated", "noted", "id", "queue"}
 """Fields of records that say how they were come by, or are compared by themselves."""
 
 

@@ -295,10 +295,8 @@ class Shelf:
                 self.shortfalls[target.key, *name] = row
         for parked in self.parked:
             outcome = self.outcomes[parked.posting.id]
-            if merged.undone:
-                if AccountKey(self.shop, parked.posting.member, source.key.asset) in family:
-                    outcome.account = target.key
-            elif outcome.account == source.key:
+            named = AccountKey(self.shop, parked.posting.member, source.key.asset)
+            if outcome.account == source.key and (not merged.undone or named in family):
                 outcome.account = target.key
         self.merged[merged.merge, merged.account.key] = merged
 

@@ -162,7 +162,7 @@ def _move_lots(journal: Journal, merged: MergedAccount) -> tuple[list[LotChange]
 
 
 def _move_records(journal: Journal, merged: MergedAccount) -> None:
-    """Open holds, shortfalls and spends become the other account's, with the lots that they name.
+    """Holds, shortfalls and spends become the other account's, with the lots that they name.
 
     Numbers say what comes first at one instant: below zero, what came is before all of the other's own.
     """
@@ -171,6 +171,9 @@ def _move_records(journal: Journal, merged: MergedAccount) -> None:
     merged.holds, merged.shortfalls, merged.spends = list(source.holds.values()), source.shortfalls, source.spends
     for hold in merged.holds:
         hold.account, hold.number = target, hold.number - source.seq - 1
+    for hold in journal.decision.holds:
+        if hold.account is source:  # ended just now: it goes with all that ended before
+            hold.account = target
     target.holds |= source.holds
     for row in merged.shortfalls:
         row.account, row.lot = target, None if row.lot is None else numbers[row.lot]

@@ -27,8 +27,10 @@ def move_back(journal: Journal, merged: MergedAccount, posting: UndoMerge) -> di
     held = sum(hold.amount for hold in holds)
     for hold in holds:
         del target.holds[hold.hold]
-        hold.account, hold.number = source, hold.number - target.seq - 1
+        hold.number -= target.seq + 1
         source.holds[hold.hold] = hold
+    for hold in merged.holds:  # also one that ended just now
+        hold.account = source
     owed = moving.shortfalls()
     returned = moving.spends()
 
