@@ -12,10 +12,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from accrual_verify import export as verifier
 from chassis.database import Database, with_lanes
+from chassis.lanes import lane_of
 from ledger import usecases
 from ledger.domain import Account, AccountKey, Decision, Merge, Outcome, Posting, UndoMerge
-from ledger.store import rows
+from ledger.moving import import_shop
+from ledger.store import checking, past, rows
 from ledger.usecases import Asked, LearnProgramme
 from local.databases import ServiceDatabase
 from testkit.exploring import examples
@@ -24,9 +27,12 @@ from testkit.tokens import Tokens
 from ..unit.conftest import Shelf  # noqa: TID252  # the same stories
 from ..unit.test_model import SideBySide  # noqa: TID252
 from .conftest import Ledger, ledger_of
+from .test_moving import history, living
 
 ASSIGNED: Final = {"account", "fresh", "changed", "dated", "noted", "id", "queue"}
 """Fields of records that say how they were come by, or are compared by themselves."""
+
+BUCKETS: Final = ("available", "pending", "held", "debt")
 
 
 class Stored(Shelf):
@@ -57,6 +63,7 @@ class Stored(Shelf):
         decision = super().job()
         self.wait(self.bring_up_to_date())
         self.compare()
+        self.wait(self.audit())
         return decision
 
     # -- the database's side
@@ -143,6 +150,30 @@ class Stored(Shelf):
             "parked": sorted(tuple(row) for row in parked),
         }
 
+    async def audit(self) -> None:
+        """The ledger's own check finds nothing, and of any past instant it tells what was then."""
+        async with self.database.begin() as tx:
+            off, by_asset = await checking.sums(tx.driver, self.shop)
+            found = await checking.replay(tx.driver, self.shop, limit=1_000, chains=True)
+        system = by_asset[self.asset].system if self.asset in by_asset else {}
+        assert (off, {name: sum_ for name, sum_ in system.items() if sum_}) == (
+            0,
+            {name: sum_ for name, sum_ in self.system.items() if sum_},
+        )
+        assert found.members == []
+        lanes = await self.database.lane_count()
+        for member in ("m", "n"):
+            entries = self.entries(member)
+            lane = lane_of(f"{self.shop}/{member}", lanes)
+            told = {entry.at: tuple(getattr(entry, f"{bucket}_after") for bucket in BUCKETS) for entry in entries}
+            told[self.now] = self.buckets(member)
+            for at, buckets in sorted(told.items()):
+                async with self.database.look() as driver:
+                    standings = await past.balances_as_of(driver, self.shop, member, at, lane=lane)
+                accounts = [one.account for one in standings if one.account.key.asset == self.asset]
+                seen = [tuple(getattr(one, bucket) for bucket in BUCKETS) for one in accounts] or [(0, 0, 0, 0)]
+                assert seen == [buckets], at
+
     async def ask_rows(self, driver: Any, columns: str, of: str) -> Any:
         return await driver.fetch(f"SELECT {columns} FROM {of} WHERE a.shop = $1", self.shop)
 
@@ -186,3 +217,23 @@ async def test_what_is_stored_is_what_was_decided(
 
         story = settings(max_examples=examples(usual), stateful_step_count=steps)
         await asyncio.to_thread(run_state_machine_as_test, Machine, settings=story)
+        async with ledger_of(await service_database("ledger"), tokens) as elsewhere:
+            told = await ledger.sql("SELECT DISTINCT shop FROM entry AS e JOIN account AS a ON a.id = e.account_id")
+            for row in told[::9]:
+                await moves(row["shop"], ledger, elsewhere)
+
+
+async def moves(shop: str, ledger: Ledger, elsewhere: Ledger) -> None:
+    """A story's shop is proved by its export, and is the same shop in another ledger."""
+    content = await export_of(ledger, shop)
+    assert verifier.verify(content.splitlines(keepends=True)).good
+    await import_shop(elsewhere.database.url, content.splitlines(keepends=True))
+    again = await export_of(elsewhere, shop)
+    assert living(again) == living(content)
+    assert history(again) == history(content)
+
+
+async def export_of(ledger: Ledger, shop: str) -> bytes:
+    response = await ledger.http.get(f"/v1/shops/{shop}/ledger/export?complete=true")
+    assert response.status_code == 200, response.text
+    return response.content
