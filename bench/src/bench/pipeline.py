@@ -134,10 +134,13 @@ async def _backlog(system: System, downstream: Downstream, events: list[OrderEve
         paused.resume()
     started, used = time.time(), cpu_seconds(system)
     await downstream.all_of([event.order for event in events])
-    now = cpu_seconds(system)
-    for part, seconds in now.items():
-        print(f"    {part:16} {1e6 * (seconds - used[part]) / len(events):8.1f} µs of CPU per order", flush=True)
+    _say_used(system, used, len(events))
     return len(events) / (max(downstream.seen_at[event.order] for event in events) - started)
+
+
+def _say_used(system: System, before: dict[str, float], orders: int) -> None:
+    for part, seconds in cpu_seconds(system).items():
+        print(f"    {part:16} {1e6 * (seconds - before[part]) / orders:8.1f} µs of CPU per order", flush=True)
 
 
 def cpu_seconds(system: System) -> dict[str, float]:
@@ -163,8 +166,10 @@ async def _paced(system: System, downstream: Downstream, events: list[OrderEvent
             left_at[event.order] = time.time()
             yield event
 
+    used = cpu_seconds(system)
     published = await workload.publish(system.bootstrap_servers, noting(), rate=LATENCY_RATE)
     await downstream.all_of([event.order for event in events])
+    _say_used(system, used, len(events))
     waits = sorted(downstream.seen_at[order] - left for order, left in left_at.items())
     if published.behind_seconds > 0.5:
         print(f"  the publisher fell {published.behind_seconds:.1f} s behind: the rate was not {LATENCY_RATE}/s")
