@@ -531,6 +531,9 @@ class Model:
         old.holds = {hold: self.holds.pop(hold) for hold, one in list(self.holds.items()) if self.came(one, name)}
         old.missed = [one for one in self.missed if (one.owed or one.off or one.waits) and self.came(one, name)]
         self.missed = [one for one in self.missed if one not in old.missed]
+        for one in self.missed:
+            if one.award in came:  # where its award has been, it knows its order only, even if the award comes again
+                one.award = None
         for spend_name, spend in list(self.spends.items()):
             if self.came(spend, name):
                 for number in spend.used:
