@@ -115,7 +115,6 @@ class Story:
             for turn in count():
                 if stop.is_set():
                     return
-                basket = next(baskets)
                 checkout = f"c-{number}-{turn}"
                 outcome = chance.choice(OUTCOMES)
                 held = await self._check_out(http, checkout, member)
@@ -124,7 +123,7 @@ class Story:
                     continue
                 if outcome == "paid":
                     kind = chance.choice(PAID_KINDS) if turn else Kind.COMPLETED
-                    await self._pay(teller, basket, member, checkout, held, kind)
+                    await self._pay(teller, next(baskets), member, checkout, held, kind)
                 elif outcome == "released":
                     await _ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
 
