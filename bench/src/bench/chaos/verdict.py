@@ -102,7 +102,10 @@ async def _calm(system: System) -> bool:
 async def _faults(system: System, service: str) -> list[str]:
     """What a service itself says is wrong with it."""
     async with httpx.AsyncClient(base_url=system.service_url(service), timeout=10) as http:
-        return list((await http.get("/ready")).json()["faults"])
+        try:
+            return list((await http.get("/ready")).json()["faults"])
+        except httpx.TransportError as error:  # which says something, too
+            return [repr(error)]
 
 
 async def _ends(system: System) -> dict[tuple[str, int], int]:

@@ -1,19 +1,11 @@
 """Floods of dead letters: whose is one shop's, when there are too many."""
 
-from pathlib import Path
-
-from chassis import Poison, ServiceSettings
+from chassis import Poison
 from chassis.flood import Flood
 from chassis.messages import Message, Raw
+from testkit.probe import settings_of_nobody
 
-SETTINGS = ServiceSettings(
-    database_url="postgresql://nobody@localhost/nothing",
-    kafka_bootstrap_servers="localhost:1",
-    http_port=1,
-    jwks_file=Path("jwks.json"),
-    dead_letters_per_shop=3,
-    dead_letter_shops=2,
-)
+SETTINGS = settings_of_nobody(dead_letters_per_shop=3, dead_letter_shops=2)
 
 
 def _dead(shop: str, count: int) -> list[Message]:

@@ -9,16 +9,11 @@ from pydantic import ValidationError
 
 from chassis.kafka import brokers
 from chassis.settings import ServiceSettings
+from testkit.probe import settings_of_nobody
 
 
 def settings(**given: Any) -> ServiceSettings:
-    return ServiceSettings(
-        database_url="postgresql://nobody@localhost:1/x",
-        kafka_bootstrap_servers="kafka:9092",
-        http_port=1,
-        jwks_file=Path("jwks.json"),
-        **given,
-    )
+    return settings_of_nobody(kafka_bootstrap_servers="kafka:9092", **given)
 
 
 def test_without_security_only_the_address_is_told() -> None:

@@ -69,6 +69,7 @@ async def test_an_owner_still_at_work_beside_a_growing_log_is_no_fault_of_the_lo
     worker = _worker(log, monkeypatch)
     await worker.find_positions(log, [PARTITION])
     assert (worker.problem, log.sought) == (None, 1_010)
+    assert worker._placed_at > 0
 
 
 @pytest.mark.parametrize("position", [99, 1_001])

@@ -2,27 +2,20 @@
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
-from chassis import Consumer, ServiceSettings, consumer
+from chassis import Consumer, consumer
 from chassis.consumer import Worker
 from chassis.database import Database
 from contracts import topics
 from contracts.activities import ActivityRecorded
 from testkit import wait_until
-from testkit.probe import Record, record
+from testkit.probe import Record, record, settings_of_nobody
 
-SETTINGS = ServiceSettings(
-    database_url="postgresql://nobody@localhost:1/nothing",
-    kafka_bootstrap_servers="localhost:1",
-    http_port=1,
-    jwks_file=Path("jwks.json"),
-    session_timeout_ms=1_000,
-)
+SETTINGS = settings_of_nobody(session_timeout_ms=1_000)
 PARTITION = TopicPartition("activities", 0)
 
 
@@ -113,6 +106,15 @@ async def test_a_client_at_rest_is_kept(monkeypatch: pytest.MonkeyPatch, client:
     stop.set()
     await working
     assert Client.sessions == 1
+
+
+async def test_patience_begins_anew_with_the_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, client = _worker(monkeypatch, NeverPolled), NeverPolled()
+    worker._placed_at = time.time()
+    worker._require_fetching(client)
+    worker._placed_at -= 2 * worker._patience
+    with pytest.raises(consumer.Stalled):
+        worker._require_fetching(client)
 
 
 async def test_the_workers_own_cancellation_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

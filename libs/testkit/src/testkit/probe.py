@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,17 @@ MIGRATIONS = ROOT / "libs/chassis/tests/migrations"
 
 HELD = 4242
 """An advisory lock: while a test holds it, activities of the kind `held` stay in the middle of their transaction."""
+
+
+def settings_of_nobody(**more: Any) -> ServiceSettings:
+    """Settings for what needs them and no server: their addresses answer to nobody."""
+    told = {
+        "database_url": "postgresql://nobody@localhost:1/nothing",
+        "kafka_bootstrap_servers": "localhost:1",
+        "http_port": 1,
+        "jwks_file": Path("jwks.json"),
+    }
+    return ServiceSettings(**{**told, **more})
 
 
 class ProbeSettings(ServiceSettings):
