@@ -18,17 +18,12 @@ from chassis.batch import Applier, Ending
 from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded, is_transient
 from chassis.fence import Partition, Position
 from chassis.flood import Flood
-from chassis.gathering import Batch, Gathering
+from chassis.gathering import FETCH_WAIT_MS, Batch, Gathering
 from chassis.kafka import brokers, topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import is_cancelled, pause
 from chassis.settings import ServiceSettings
 from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED
-
-FETCH_WAIT_MS = 2_000
-"""How long Kafka holds an empty fetch, and how long the fetcher waits for its end before it looks around; the first
-record ends both at once, so longer only means fewer of them at rest. An idle worker that gets other partitions finds
-their positions behind its last fetch, so not much longer."""
 
 HEARTBEATS = 5
 """In the length of a session: four may be lost, and after one a worker notices that another has come."""

@@ -13,17 +13,21 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from chassis.fence import Partition
+from chassis.kafka import hold_fetches
 from chassis.messages import Consumer, Message, Raw, read
+from chassis.pauses import pause
 from chassis.telemetry import open_span
 
 POLL_MS = 500
 """Longest wait for a batch; a stop is noticed after it."""
 
-GATHER_MS = 10
-"""A batch that is not full waits so long for more: a transaction costs the same for one message as for a hundred, and
-what a relay sends at once arrives in several parts."""
+FETCH_WAIT_MS = 2_000
+"""At rest, how long Kafka holds an empty fetch, and how long the fetcher waits for its end before it looks around; the
+first record ends both at once, so longer only means fewer of them. An idle worker that gets other partitions finds
+their positions behind its last fetch, so not much longer."""
 
-
+GATHER_BYTES = 1024 * 1024
+"""So much is never held back to gather more: a batch of a thousand orders is two megabytes."""
 BATCH_BYTES = 16 * 1024 * 1024
 """Of bodies in one batch; two batches live at a time, and an event may have half a megabyte."""
 
@@ -123,19 +127,24 @@ class Gathering:
         return batch
 
     async def _fill(self, batch: Batch, kafka: AIOKafkaConsumer, idle: asyncio.Event) -> None:
-        wait_ms = POLL_MS
+        gather_seconds = self._consumer.gather_ms / 1000
         while batch.records < self._batch_size and batch.body_bytes < BATCH_BYTES:
+            asked_at = time.monotonic()
+            wait_ms = 0 if batch.records else POLL_MS
             fetched = await kafka.getmany(timeout_ms=wait_ms, max_records=self._batch_size - batch.records)
-            self.read(fetched, batch)
-            if batch.records == 0:
-                if idle.is_set():
-                    return
-                continue
-            if not batch.began_at:
+            if not batch.records:
                 batch.began_at = time.monotonic()
-            if idle.is_set() and time.monotonic() - batch.began_at >= GATHER_MS / 1000:
+                # While records keep coming Kafka gathers them; at rest it answers the first one at once. A fetch of
+                # partitions that have nothing new holds up those that have, so it must not wait long beside them.
+                if fetched and batch.began_at - asked_at < 2 * gather_seconds:
+                    hold_fetches(kafka, wait_ms=self._consumer.gather_ms, min_bytes=GATHER_BYTES)
+                else:
+                    hold_fetches(kafka, wait_ms=FETCH_WAIT_MS, min_bytes=1)
+            self.read(fetched, batch)
+            if idle.is_set():
                 return
-            wait_ms = GATHER_MS
+            if batch.records:
+                await pause(idle, gather_seconds)
 
     def read(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], batch: Batch) -> None:
         """Read records into a batch: those at or behind the place that comes next in their partition."""

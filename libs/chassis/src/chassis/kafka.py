@@ -41,6 +41,12 @@ def brokers(settings: ServiceSettings) -> dict[str, Any]:
     return told
 
 
+def hold_fetches(kafka: AIOKafkaConsumer, *, wait_ms: int, min_bytes: int) -> None:
+    """From the next fetch on, Kafka holds one until there are so many bytes, but no longer than this."""
+    fetcher = kafka._fetcher  # noqa: SLF001  # it reads them for each request; the consumer takes them only once
+    fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = wait_ms, min_bytes  # noqa: SLF001
+
+
 async def topic_ids(kafka: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, UUID]:
     """The ids of topics: a topic that was deleted and made anew under its name has another one."""
     client = kafka._client  # noqa: SLF001  # its connections and versions; the consumer offers no request of this kind

@@ -13,6 +13,10 @@ from contracts import Event, Malformed, Topic, decode
 HEADER_BYTES = 4_096
 """Bytes of a header's value that are kept with a dead letter; the rest of an absurd one helps nobody."""
 
+GATHER_MS = 20
+"""While messages keep coming Kafka holds them so long for more: a transaction costs the same for one as for a hundred,
+and what a relay sends at once arrives in several parts."""
+
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 EVERY_SHOP = "*"
@@ -86,6 +90,8 @@ class Consumer:
     """Which of these shops are known; messages of the others wait. None when nothing needs to be known."""
     wants: Callable[[Raw], bool] | None = None
     """Passes records over by their headers, before anything else is looked at; None: every record is read."""
+    gather_ms: int = GATHER_MS
+    """How long messages that keep coming are held for more; longer where nobody waits for what comes of them."""
 
 
 @dataclass(frozen=True, slots=True)

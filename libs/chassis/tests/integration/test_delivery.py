@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import uuid
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -12,7 +13,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from chassis import Transaction, fence, lease, waiting
 from chassis.database import Database, Superseded
-from chassis.kafka import topic_ids
+from chassis.kafka import hold_fetches, topic_ids
 from chassis.outbox import OUTBOX, append
 from chassis.relay import LostLead, Relay
 from contracts import encode, topics
@@ -259,6 +260,36 @@ async def test_the_trace_of_a_message_goes_on_with_the_events_that_follow_from_i
     async with probe.running():
         (record,) = await probe.postings(1)
     assert dict(record.headers)["traceparent"] == trace
+
+
+async def test_kafka_holds_the_next_fetch_as_long_as_it_is_told(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await probe.publish(activity(1))
+    kafka = AIOKafkaConsumer("activities", bootstrap_servers=probe.bootstrap_servers, auto_offset_reset="earliest")
+    await kafka.start()
+    fetches: list[Any] = []
+    send = kafka._client.send
+
+    async def noted(node: int, request: Any, **more: Any) -> Any:
+        fetches.append(request)
+        return await send(node, request, **more)
+
+    monkeypatch.setattr(kafka._client, "send", noted)
+    try:
+        await wait_until(lambda: _came(kafka), what="the record")
+        hold_fetches(kafka, wait_ms=17, min_bytes=4_711)
+        await wait_until(lambda: _is_held(fetches[-1:]), what="a fetch that is held as told")
+    finally:
+        await kafka.stop()
+
+
+async def _came(kafka: AIOKafkaConsumer) -> bool:
+    return bool(await kafka.getmany(timeout_ms=100))
+
+
+async def _is_held(fetches: list[Any]) -> bool:
+    return [(getattr(one, "_max_wait_ms", 0), getattr(one, "_min_bytes", 0)) for one in fetches] == [(17, 4_711)]
 
 
 async def _topic_ids(probe: Probe) -> dict[str, uuid.UUID]:

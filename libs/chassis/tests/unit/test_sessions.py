@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ class Client:
 
     def __init__(self, **_: Any) -> None:
         Client.sessions += 1
+        self._fetcher = SimpleNamespace()
 
     def subscribe(self, *_: Any, **__: Any) -> None: ...
 

@@ -23,8 +23,9 @@ CHUNK: Final = 1_000
 UNDER_WAY: Final = 16
 """Batches that Kafka has not confirmed yet; more would only wait in memory."""
 
-TICK_SECONDS: Final = 0.005
-"""At a rate, how often what is due is sent."""
+TICK_SECONDS: Final = 0.02
+"""At a rate, how often what is due is sent, as clients linger: a Kafka batch of one order costs the broker and each
+reader what one of twenty does."""
 
 Headers = list[tuple[str, bytes]]
 

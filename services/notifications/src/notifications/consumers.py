@@ -36,6 +36,10 @@ def begin_epoch(event: EpochStarted, _: Received) -> BeginEpoch:
     return BeginEpoch(event.epoch, event.lane, event.lanes, event.position)
 
 
+GATHER_MS: Final = 100
+"""A message is read minutes later."""
+
+
 def consumers(telling: UseCase = usecases.tell) -> tuple[Consumer, ...]:
     """All of them. `telling`: the use case for entries, with what it needs when some are missing."""
     return (
@@ -50,6 +54,7 @@ def consumers(telling: UseCase = usecases.tell) -> tuple[Consumer, ...]:
             topic=topics.LEDGER,
             commands={PointsChanged: tell, EpochStarted: begin_epoch},
             usecase=telling,
+            gather_ms=GATHER_MS,
             known=store.known,  # a shop's first entries wait for its programme, which has the zone and the words
         ),
     )

@@ -71,6 +71,9 @@ def concerns_us(raw: Raw) -> bool:
     return kind is None or kind in OF_INTEREST
 
 
+GATHER_MS: Final = 100
+"""A checkout is held over HTTP; that its order was paid, or called off, makes nobody wait."""
+
 CONSUMERS: Final = (
     Consumer(
         name="programmes",
@@ -84,6 +87,7 @@ CONSUMERS: Final = (
         commands=dict.fromkeys(ORDERS.events, settle_order),
         usecase=orders.settle,
         known=known_shops,
+        gather_ms=GATHER_MS,
     ),
     Consumer(
         name="ledger",
@@ -91,5 +95,6 @@ CONSUMERS: Final = (
         commands={PointsChanged: follow_entry, PostingRefused: follow_refusal},
         usecase=entries.follow,
         wants=concerns_us,
+        gather_ms=GATHER_MS,
     ),
 )
