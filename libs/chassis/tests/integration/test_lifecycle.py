@@ -85,8 +85,8 @@ async def test_a_process_stops_soon_while_its_broker_is_away(offline: Probe) -> 
 async def test_a_worker_killed_in_the_middle_of_a_batch_has_its_partitions_back_at_once_and_nothing_twice(
     probe: Probe,
 ) -> None:
-    """With a name that stays: a stranger would wait for the whole session, here half a minute, and for the lease."""
-    changes: dict[str, Any] = {"instance": "w-1", "session_timeout_ms": 30_000}
+    """With a name that stays: a stranger would wait for the whole session, here twelve seconds, and for the lease."""
+    changes: dict[str, Any] = {"instance": "w-1", "session_timeout_ms": 12_000}
     holder = await asyncpg.connect(probe.url)
     await holder.execute("SELECT pg_advisory_lock($1)", HELD)
     await probe.publish(*(activity(n) for n in range(20)), activity(20, kind="held"))
