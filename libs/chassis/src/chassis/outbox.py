@@ -43,7 +43,10 @@ class Log(Protocol):
         """The highest position ever given in each lane; 0 when none was."""
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
-        """Drop sent rows that are older than that, a batch at a time; a log that is kept for ever drops none."""
+        """Drop sent rows that are older than that, of each lane the oldest, up to `limit`; how many it dropped.
+
+        There may be more when it is that many. A log that is kept for ever drops none.
+        """
 
 
 class Outbox:
@@ -72,12 +75,13 @@ class Outbox:
         return dict(rows)
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
+        # A lane's rows are in the order of their age: only its oldest are looked at, however many are too young.
         status = await driver.execute(
             "DELETE FROM outbox AS o USING ("
             "SELECT o.lane, o.position FROM unnest($1::int[], $2::bigint[]) AS c (lane, position)"
-            " CROSS JOIN LATERAL (SELECT o.lane, o.position FROM outbox AS o"
-            " WHERE o.lane = c.lane AND o.position <= c.position"
-            " AND o.created_at < clock_timestamp() - make_interval(secs => $3) ORDER BY o.position LIMIT $4) AS o"
+            " CROSS JOIN LATERAL (SELECT o.lane, o.position, o.created_at FROM outbox AS o"
+            " WHERE o.lane = c.lane AND o.position <= c.position ORDER BY o.position LIMIT $4) AS o"
+            " WHERE o.created_at < clock_timestamp() - make_interval(secs => $3)"
             ") AS old WHERE o.lane = old.lane AND o.position = old.position",
             list(upto.keys()),
             list(upto.values()),

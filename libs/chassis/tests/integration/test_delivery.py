@@ -95,6 +95,31 @@ async def test_positions_go_on_after_sent_rows_were_dropped(probe: Probe) -> Non
     await database.close()
 
 
+async def test_sent_rows_are_dropped_the_oldest_first_and_no_row_that_is_young_or_not_sent(probe: Probe) -> None:
+    database = Database(probe.settings)
+    sent = dict.fromkeys(range(8), 9)
+    async with database.begin() as tx:
+        await append(tx.driver, [PostingRequested.example()] * 12, lanes=tx.lane_count)
+    async with database.look() as driver:
+        assert await OUTBOX.drop(driver, sent, 600, 4) == 0
+        assert [await OUTBOX.drop(driver, sent, 0, 4) for _ in range(4)] == [4, 4, 1, 0]
+    assert await probe.query("SELECT position FROM outbox ORDER BY position") == [10, 11, 12]
+    await database.close()
+
+
+async def test_all_old_rows_are_dropped_in_one_housekeeping(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.relay.DROP_ROWS", 3)
+    monkeypatch.setattr(probe, "settings", probe.settings.model_copy(update={"outbox_keep_seconds": 0}))
+    async with probe.running():
+        await probe.publish(*(activity(n) for n in range(20)))
+        await probe.postings(20)
+        await wait_until(lambda: _is_empty(probe), what="a housekeeping")
+
+
+async def _is_empty(probe: Probe) -> bool:
+    return await probe.query("SELECT count(*) FROM outbox") == [0]
+
+
 async def test_a_relay_that_lost_the_lead_moves_nothing(probe: Probe) -> None:
     database = Database(probe.settings)
     relay = Relay("probe", database, OUTBOX, probe.settings, "old")

@@ -85,6 +85,8 @@ class Desk:
         if len(asked) > POSTINGS_TOGETHER:
             settled: Sequence[Settled] = await self.database.execute(usecases.post, asked, lane_key=usecases.lane_key)
             return settled
+        if len(asked) == 1:
+            return [await self.postings.submit(asked[0])]
         grouped: list[Settled] = list(await asyncio.gather(*(self.postings.submit(one) for one in asked)))
         return grouped
 
