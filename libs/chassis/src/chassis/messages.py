@@ -13,7 +13,7 @@ from contracts import Event, Malformed, Topic, decode
 HEADER_BYTES = 4_096
 """Bytes of a header's value that are kept with a dead letter; the rest of an absurd one helps nobody."""
 
-GATHER_MS = 20
+GATHER_MS = 30
 """While messages keep coming Kafka holds them so long for more: a transaction costs the same for one as for a hundred,
 and what a relay sends at once arrives in several parts."""
 
