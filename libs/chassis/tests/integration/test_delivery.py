@@ -287,9 +287,7 @@ async def test_the_trace_of_a_message_goes_on_with_the_events_that_follow_from_i
     assert dict(record.headers)["traceparent"] == trace
 
 
-async def test_kafka_holds_the_next_fetch_as_long_as_it_is_told(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_kafka_holds_the_next_fetch_as_long_as_it_is_told(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     await probe.publish(activity(1))
     kafka = AIOKafkaConsumer("activities", bootstrap_servers=probe.bootstrap_servers, auto_offset_reset="earliest")
     await kafka.start()
