@@ -7,18 +7,21 @@ from dataclasses import fields, replace
 from functools import partial
 from itertools import count, cycle
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from accrual_verify import export as verifier
-from chassis.database import Database, with_lanes
+from chassis.database import Database, LaneKeys, UseCase, with_lanes
 from chassis.lanes import lane_of
-from ledger import usecases
-from ledger.domain import Account, AccountKey, Decision, Merge, Outcome, Posting, UndoMerge
+from ledger import approving, usecases
+from ledger.approving import DecideProposal
+from ledger.domain import Account, AccountKey, Decision, LedgerError, Merge, Outcome, Posting, UndoMerge
 from ledger.moving import import_shop
 from ledger.store import checking, past, rows
+from ledger.store.log import proposal_id
 from ledger.usecases import Asked, LearnProgramme
 from local.databases import ServiceDatabase
 from testkit.exploring import examples
@@ -54,6 +57,13 @@ class Stored(Shelf):
         self.compare()
         return outcomes
 
+    def second_person(self, posting: Posting, *, by: str = "ben", declined: LedgerError | None = None) -> Outcome:
+        outcome = super().second_person(posting, by=by, declined=declined)
+        told = DecideProposal(self.shop, posting.member, UUID(proposal_id(posting.id)), declined is None, by)
+        self.wait(self.do(approving.decide_proposals, [told], approving.lane_key))
+        self.compare()
+        return outcome
+
     def save(self, decision: Decision) -> None:
         super().save(decision)
         for outcome in decision.decided:  # refused or parked, its account is stored all the same
@@ -71,13 +81,14 @@ class Stored(Shelf):
     async def settle(self, postings: Sequence[Posting]) -> Sequence[Outcome]:
         await self.learn()
         usecase = usecases.merge if isinstance(postings[0], Merge | UndoMerge) else usecases.obey
-        asked = [Asked(posting) for posting in postings]
+        return await self.do(usecase, [Asked(posting) for posting in postings], usecases.lane_key)
 
-        async def once(lanes: set[int]) -> Sequence[Outcome]:
+    async def do(self, usecase: UseCase, commands: Sequence[Any], lane_key: Callable[[Any], LaneKeys]) -> Sequence[Any]:
+        async def once(lanes: set[int]) -> Sequence[Any]:
             async with self.database.begin(lanes) as tx:
-                return (await usecase(replace(tx, now=self.now), asked)).answers
+                return (await usecase(replace(tx, now=self.now), commands)).answers
 
-        return await with_lanes(await self.database.lanes_of(usecases.lane_key(one) for one in asked), once)
+        return await with_lanes(await self.database.lanes_of(map(lane_key, commands)), once)
 
     async def bring_up_to_date(self) -> None:
         async with self.database.begin(range(await self.database.lane_count())) as tx:
@@ -97,6 +108,7 @@ class Stored(Shelf):
             currency=policy.currency or "EUR",
             gifts_per_day=policy.gifts_per_day,
             gift_points_per_day=policy.gift_points_per_day,
+            approval_above=policy.approval_above,
         )
         await self.database.execute(usecases.learn_programmes, [told])
 

@@ -29,6 +29,7 @@ from ledger.domain import (
     HoldId,
     HoldRecord,
     HoldState,
+    LedgerError,
     Lot,
     Member,
     MemberKey,
@@ -54,10 +55,12 @@ from ledger.domain import (
     TopUp,
     UndoMerge,
     Unfreeze,
+    approved,
     chain_of,
     decide,
     movement_id,
     settle_due,
+    settle_proposed,
 )
 from testkit.exploring import EXPLORE
 
@@ -293,9 +296,11 @@ class Shelf:
                 row.account, row.lot = target, shortfalls[tuple(name)].lot
                 row.since_seq = shortfalls[tuple(name)].since_seq
                 self.shortfalls[target.key, *name] = row
-        for parked in self.parked:
-            outcome = self.outcomes[parked.posting.id]
-            named = AccountKey(self.shop, parked.posting.member, source.key.asset)
+        for posting in [waiting.posting for waiting in (*self.parked, *self.proposals)]:
+            outcome = self.outcomes[posting.id]
+            if outcome.result not in (Result.PARKED, Result.PENDING_APPROVAL):
+                continue
+            named = AccountKey(self.shop, posting.member, source.key.asset)
             if outcome.account == source.key and (not merged.undone or named in family):
                 outcome.account = target.key
         self.merged[merged.merge, merged.account.key] = merged
@@ -325,6 +330,14 @@ class Shelf:
         if isinstance(posting, Merge):
             self.last_merge = movement_id(posting)
         return self.post(posting)[0]
+
+    def second_person(self, posting: Posting, *, by: str = "ben", declined: LedgerError | None = None) -> Outcome:
+        """What a second person's decision on a proposal does."""
+        asked = posting if declined else approved(posting, by)
+        decision = settle_proposed(self.load([posting]), asked, self.now, declined)
+        self.save(decision)
+        self.check(decision)
+        return self.outcomes[posting.id]
 
     def job(self) -> Decision:
         """What the job does: everything due, of everyone."""

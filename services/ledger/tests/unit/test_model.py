@@ -31,7 +31,9 @@ from ledger.domain import (
     Hold,
     Merge,
     Policy,
+    ProposalRejected,
     Release,
+    Result,
     Revoke,
     ShortfallPolicy,
     Spend,
@@ -50,6 +52,10 @@ HOURS = st.integers(-1, 6)
 SOON = 3
 """Postings after a merge in which it is not undone: something must have happened meanwhile."""
 WHO = st.sampled_from(["m", "n"])
+ALONE = 4
+"""Up to so much a person credits or debits alone."""
+FOR_LONG = timedelta(days=3_650)
+"""A proposal stays open, by the database's own clock too."""
 
 
 class SideBySide(RuleBasedStateMachine):
@@ -67,6 +73,7 @@ class SideBySide(RuleBasedStateMachine):
         self.awards: dict[str, str] = {}
         self.holds: list[tuple[str, str]] = []
         self.spends: list[tuple[Any, str]] = []
+        self.proposed: list[Any] = []
         self.frozen = {"m": False, "n": False}
         self.merged: Any = None
 
@@ -80,6 +87,7 @@ class SideBySide(RuleBasedStateMachine):
             zone="America/New_York",
             gifts_per_day=GIFTS_A_DAY,
             gift_points_per_day=GIVEN_A_DAY,
+            approval_above={self.single.asset: ALONE},
         )
         for who in self.models if stocked else ():  # so that even a short story has something to tell
             self.award(who, "a0", 6, "o1", None, 5, 0)
@@ -147,6 +155,35 @@ class SideBySide(RuleBasedStateMachine):
     def debit(self, who: str, amount: int) -> None:
         self.ask(Debit, member=who, amount=amount)
         self.home(who).debit(amount)
+
+    @rule(who=WHO, amount=AMOUNTS, kind=st.sampled_from([Credit, Debit]))
+    def propose(self, who: str, amount: int, kind: Any) -> None:
+        cause = '{"operator":"ana","reason":"goodwill"}'
+        posting = self.ask(kind, member=who, amount=amount, cause=cause, approval_within=FOR_LONG)
+        if amount > ALONE:
+            assert self.single.outcomes[posting.id].result is Result.PENDING_APPROVAL
+            self.home(who).due()
+            self.proposed.append(posting)
+        else:
+            self.adjust(posting)
+
+    @precondition(lambda self: self.proposed)
+    @rule(pick=st.integers(0, 99), declined=st.booleans())
+    def second_person(self, pick: int, declined: bool) -> None:
+        self.flush()
+        posting = self.proposed.pop(pick % len(self.proposed))
+        for shelf in (self.single, self.batched):
+            shelf.second_person(posting, declined=ProposalRejected("ben") if declined else None)
+        if declined:
+            self.home(posting.member).due()
+        else:
+            self.adjust(posting)
+
+    def adjust(self, posting: Any) -> None:
+        if isinstance(posting, Credit):
+            self.home(posting.member).credit("adjusted", posting.amount, None, None, None, 0, None)
+        else:
+            self.home(posting.member).debit(posting.amount)
 
     @rule(who=WHO, amount=AMOUNTS, at_most=st.booleans(), hours=st.integers(1, 5))
     def hold(self, who: str, amount: int, at_most: bool, hours: int) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from ledger.domain import OwnProposal, ProposalRejected, Result, approved, content_hash, settle_proposed
+from ledger.domain import OwnProposal, ProposalRejected, Result, content_hash
 
 WITHIN = timedelta(days=30)
 CAUSE = '{"operator":"ana","reason":"goodwill"}'
@@ -22,14 +22,9 @@ def credit(shelf, amount, **content):
     return shelf.credit(amount, approval_within=WITHIN, cause=CAUSE, **content)
 
 
-def settle(shelf, key="k", *, by="ben", declined=None):
-    """What a second person's decision does."""
+def settle(shelf, key="k", **decided):
     (proposal,) = [proposal for proposal in shelf.proposals if proposal.posting.key == key]
-    posting = proposal.posting if declined else approved(proposal.posting, by)
-    decision = settle_proposed(shelf.load([proposal.posting]), posting, shelf.now, declined)
-    shelf.save(decision)
-    shelf.check(decision)
-    return shelf.outcomes[posting.id]
+    return shelf.second_person(proposal.posting, **decided)
 
 
 def test_above_the_threshold_a_credit_is_a_proposal_and_moves_nothing(strict):
