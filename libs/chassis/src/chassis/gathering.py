@@ -130,13 +130,14 @@ class Gathering:
         gather_seconds = self._consumer.gather_ms / 1000
         while batch.records < self._batch_size and batch.body_bytes < BATCH_BYTES:
             asked_at = time.monotonic()
-            wait_ms = 0 if batch.records else POLL_MS
-            fetched = await kafka.getmany(timeout_ms=wait_ms, max_records=self._batch_size - batch.records)
+            wait_ms, wanted = 0 if batch.records else POLL_MS, self._batch_size - batch.records
+            fetched = await kafka.getmany(timeout_ms=wait_ms, max_records=wanted)
             if not batch.records:
                 batch.began_at = time.monotonic()
                 # While records keep coming Kafka gathers them; at rest it answers the first one at once. A fetch of
                 # partitions that have nothing new holds up those that have, so it must not wait long beside them.
-                if fetched and batch.began_at - asked_at < 2 * gather_seconds:
+                soon = batch.began_at - asked_at < 2 * gather_seconds
+                if fetched and (soon or sum(map(len, fetched.values())) == wanted):
                     hold_fetches(kafka, wait_ms=self._consumer.gather_ms, min_bytes=GATHER_BYTES)
                 else:
                     hold_fetches(kafka, wait_ms=FETCH_WAIT_MS, min_bytes=1)

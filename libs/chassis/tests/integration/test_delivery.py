@@ -109,6 +109,7 @@ async def test_sent_rows_are_dropped_the_oldest_first_and_no_row_that_is_young_o
 
 async def test_all_old_rows_are_dropped_in_one_housekeeping(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.relay.DROP_ROWS", 3)
+    monkeypatch.setattr("chassis.relay.HOUSEKEEPING_SECONDS", 0.2)
     monkeypatch.setattr(probe, "settings", probe.settings.model_copy(update={"outbox_keep_seconds": 0}))
     async with probe.running():
         await probe.publish(*(activity(n) for n in range(20)))

@@ -55,6 +55,12 @@ async def test_the_first_record_after_a_while_is_not_held_and_a_flow_is() -> Non
     assert holds == [(1, AT_REST), (1, GATHERS), (0, AT_REST), (1, AT_REST)]
 
 
+async def test_what_fills_a_batch_flows_however_long_it_was_waited_for() -> None:
+    kafka, gathering, idle = Kafka(3 * GATHER_MS / 1000), _gathering(batch_size=1), asyncio.Event()
+    await gathering.batch(kafka, idle)
+    assert kafka.hold == GATHERS
+
+
 async def test_what_comes_first_is_applied_at_once_where_nothing_is_being_applied() -> None:
     kafka, idle = Kafka(0), asyncio.Event()
     idle.set()
