@@ -28,6 +28,7 @@ their positions behind its last fetch, so not much longer."""
 
 GATHER_BYTES = 1024 * 1024
 """So much is never held back to gather more: a batch of a thousand orders is two megabytes."""
+
 BATCH_BYTES = 16 * 1024 * 1024
 """Of bodies in one batch; two batches live at a time, and an event may have half a megabyte."""
 

@@ -221,8 +221,8 @@ class Relay:
             return dict(await tx.driver.fetch("SELECT lane, position FROM relay_cursor"))
 
     async def _move(self, cursors: dict[int, int], rows: Sequence[Outgoing]) -> None:
-        """Move the cursor by compare-and-set: who lost the lead unawares moves nothing. A lane's place moves by itself,
-        so one statement is enough."""
+        """Move the cursor by compare-and-set, each lane by itself: who lost the lead unawares moves none that the new
+        leader has moved."""
         reached = {row.lane: row.position for row in rows}
         lanes = sorted(reached)
         async with self._database.look() as driver:
