@@ -80,7 +80,7 @@ async def expire(driver: asyncpg.Connection, days: int, limit: int) -> int:
     """Delete a batch of the letters older than that; raw bytes may hold anything and must not stay for ever."""
     status = await driver.execute(
         "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter"
-        " WHERE received_at < clock_timestamp() - make_interval(days => $1) ORDER BY received_at LIMIT $2)",
+        " WHERE received_at < (SELECT clock_timestamp() - make_interval(days => $1)) ORDER BY received_at LIMIT $2)",
         days,
         limit,
     )

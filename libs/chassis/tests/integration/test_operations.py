@@ -9,11 +9,12 @@ import pytest
 
 from chassis import Transaction
 from chassis.database import Database
-from chassis.deadletters import store
+from chassis.deadletters import expire, store
 from chassis.messages import Message, Raw
 from chassis.outcome import Poison
 from chassis.waiting import join, quarantine
 from contracts import encode
+from testkit.plans import plan_of
 from testkit.probe import Probe, activity
 from testkit.tokens import Tokens
 
@@ -173,3 +174,11 @@ async def test_operations_need_their_scope(client: httpx.AsyncClient, tokens: To
         ("DELETE", "/v1/shops/corner/probe/quarantine"),
     ):
         assert (await client.request(method, path)).json()["code"] == "scope_missing"
+
+
+async def test_looking_for_old_letters_reads_no_young_ones(offline: Probe) -> None:
+    database = Database(offline.settings)
+    async with database.look() as driver:
+        plan = await plan_of(driver, lambda asked: expire(asked, 30, 100))
+    await database.close()
+    assert "Index Cond: (received_at <" in plan

@@ -12,8 +12,9 @@ from contracts.ledger import PointsChanged
 from ledger import jobs, usecases
 from ledger.domain import Award
 from ledger.domain.journal import BrokenBooks
-from ledger.store import upkeep
+from ledger.store import proposals, upkeep
 from ledger.store.log import LedgerLog
+from testkit.plans import plan_of
 
 from .conftest import SHOP, Ledger, iso
 
@@ -239,3 +240,11 @@ async def test_an_entry_of_very_many_lots_still_fits_its_event(ledger: Ledger) -
     (line,) = await ledger.entries("m-1", limit=1)
     assert len(line["lots"]) == 2_500
     await ledger.check()
+
+
+async def test_looking_for_what_is_over_reads_nothing_that_is_not(ledger: Ledger) -> None:
+    async with ledger.runtime.database.look() as driver:
+        accounts = await plan_of(driver, lambda asked: upkeep.due_accounts(asked, 10))
+        proposed = await plan_of(driver, lambda asked: proposals.overdue(asked, 10))
+    assert "Index Cond: (next_due_at <=" in accounts
+    assert "Index Cond: (expires_at <=" in proposed

@@ -17,6 +17,7 @@ from chassis.ids import new_uuid
 from notifications import jobs, store, usecases
 from notifications.domain import Channel
 from testkit import wait_until
+from testkit.plans import plan_of
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
@@ -337,3 +338,11 @@ async def test_a_sender_killed_in_the_midst_loses_nothing_and_makes_no_second_id
     for member in members:
         subjects = list(dict.fromkeys(desk.mail.subjects(f"{member}@example.com")))
         assert subjects == [f"You earned {n} points" for n in (1, 2, 3)]
+
+
+async def test_looking_for_what_is_due_reads_nothing_that_is_not(desk: Any) -> None:
+    database = desk.database()
+    async with database.look() as driver:
+        plan = await plan_of(driver, lambda asked: store.anything_due(asked, Channel.EMAIL))
+    await database.close()
+    assert "(next_at <=" in next(line for line in plan.splitlines() if "Index Cond" in line and "channel" in line)

@@ -94,7 +94,7 @@ async def overdue(driver: asyncpg.Connection, limit: int) -> Sequence[tuple[str,
     """Open proposals that nobody can approve any more, longest first: shop, proposal, member."""
     found = await driver.fetch(
         "SELECT q.shop, q.id, a.member FROM proposal AS q JOIN account AS a ON a.id = q.account_id"
-        " WHERE q.state = 'open' AND q.expires_at <= clock_timestamp() ORDER BY q.expires_at LIMIT $1",
+        " WHERE q.state = 'open' AND q.expires_at <= (SELECT clock_timestamp()) ORDER BY q.expires_at LIMIT $1",
         limit,
     )
     return [tuple(row) for row in found]

@@ -11,7 +11,9 @@ import asyncpg
 async def due_accounts(driver: asyncpg.Connection, limit: int) -> Sequence[tuple[UUID, str, str]]:
     """Accounts on which something is due, longest overdue first: id, shop, member."""
     found = await driver.fetch(
-        "SELECT id, shop, member FROM account WHERE next_due_at <= clock_timestamp() ORDER BY next_due_at LIMIT $1",
+        # The clock as a value of its own: what may change from row to row bounds no index, and all would be read.
+        "SELECT id, shop, member FROM account WHERE next_due_at <= (SELECT clock_timestamp())"
+        " ORDER BY next_due_at LIMIT $1",
         limit,
     )
     return [(row["id"], row["shop"], row["member"]) for row in found]

@@ -37,7 +37,7 @@ async def anything_due(driver: asyncpg.Connection, channel: Channel) -> bool:
     return bool(
         await driver.fetchval(
             "SELECT EXISTS (SELECT FROM shop AS s CROSS JOIN LATERAL (SELECT FROM stream AS t"
-            " WHERE t.channel = $1 AND t.shop = s.shop AND t.next_at <= clock_timestamp() LIMIT 1) AS d)",
+            " WHERE t.channel = $1 AND t.shop = s.shop AND t.next_at <= (SELECT clock_timestamp()) LIMIT 1) AS d)",
             channel.value,
         )
     )
