@@ -1,11 +1,13 @@
 """Shops see and move nothing of each other's, and what cannot be applied is kept and replayed."""
 
+from functools import partial
 from typing import Any
 
 import httpx
 
 from contracts import encode
 from contracts.orders import OrderPaid
+from testkit import wait_until
 
 Shop = Any
 Opener = Any
@@ -17,6 +19,12 @@ async def dead_letters(shop: Shop, service: str = "rules") -> list[dict[str, Any
     """The shop's dead letters of a service, newest first."""
     found: list[dict[str, Any]] = (await shop.get(f"{service}/dead-letters"))["dead_letters"]
     return found
+
+
+async def all_of(count: int, shop: Shop, service: str) -> list[dict[str, Any]] | None:
+    """The same, once there are so many."""
+    letters = await dead_letters(shop, service)
+    return letters if len(letters) >= count else None
 
 
 async def test_a_member_of_the_same_name_in_another_shop_is_somebody_else(opener: Opener) -> None:
@@ -79,7 +87,7 @@ async def test_what_cannot_be_applied_becomes_a_dead_letter_and_the_stream_goes_
     await shop.sell(1_000)
     await shop.until_balance(available=10)
     for service in ("rules", "redemption"):
-        letters = await dead_letters(shop, service)
+        letters = await wait_until(partial(all_of, len(bad) + 2, shop, service))  # each reads in its own time
         codes = sorted(letter["code"] for letter in letters)
         assert codes == ["malformed"] * 4 + ["type_missing", "type_unknown", "wrong_shop"]
         assert all(letter["detail"] and letter["code"] for letter in letters)
