@@ -6,9 +6,11 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
-from typing import Final
+from queue import Empty
+from typing import Any, Final
 
 from bench.ledger.workload import Keys, Spread, first_awards, members_of, operations
 from chassis import Database
@@ -22,6 +24,8 @@ FILLED_TOGETHER: Final = 2_000
 """Postings of a transaction while a database is filled."""
 READY_SECONDS: Final = 600.0
 """For all processes to have made what they are going to post."""
+LOOK_SECONDS: Final = 2.0
+"""How often it is looked whether all processes are still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +68,31 @@ async def run(settings: LedgerSettings, load: Load, *, processes: int = 1, strea
     for child in children:
         child.start()
     try:
-        spans = [await asyncio.to_thread(answers.get, timeout=3 * READY_SECONDS) for _ in children]
+        spans = [await _answer(answers, children) for _ in children]
     finally:
         for child in children:
             child.join(timeout=10)
             child.kill()
-    failures = [span for span in spans if isinstance(span, str)]
-    if failures:
-        raise RuntimeError(failures[0])
     return Ran(
         postings=sum(span.postings for span in spans),
         keys=sum(span.keys for span in spans),
         seconds=max(span.ended_at for span in spans) - min(span.started_at for span in spans),
     )
+
+
+async def _answer(answers: "Queue[Any]", children: Sequence[BaseProcess]) -> "_Span":
+    """What one of the processes did; raises when one has failed, or has ended without a word."""
+    while True:
+        try:
+            answer = await asyncio.to_thread(answers.get, timeout=LOOK_SECONDS)
+        except Empty:
+            codes = [child.exitcode for child in children if child.exitcode]
+            if codes:
+                raise RuntimeError(f"a process of the bench ended with {codes[0]}") from None
+            continue
+        if isinstance(answer, _Span):
+            return answer
+        raise RuntimeError(answer)
 
 
 @dataclass(frozen=True, slots=True)
