@@ -58,7 +58,7 @@ class Batch:
     records: int = 0
     body_bytes: int = 0
     began_at: float = 0.0
-    """When its first record came, by the monotonic clock."""
+    """When its first records came, or it was last seen that none had; by the monotonic clock."""
 
     def drop(self, partition: Partition) -> None:
         """Drop what it holds of a partition."""
@@ -130,23 +130,25 @@ class Gathering:
     async def _fill(self, batch: Batch, kafka: AIOKafkaConsumer, idle: asyncio.Event) -> None:
         gather_seconds = self._consumer.gather_ms / 1000
         while batch.records < self._batch_size and batch.body_bytes < BATCH_BYTES:
-            asked_at = time.monotonic()
-            wait_ms, wanted = 0 if batch.records else POLL_MS, self._batch_size - batch.records
-            fetched = await kafka.getmany(timeout_ms=wait_ms, max_records=wanted)
+            asked_at, wanted = time.monotonic(), self._batch_size - batch.records
+            fetched = await kafka.getmany(timeout_ms=0 if batch.records else POLL_MS, max_records=wanted)
             if not batch.records:
                 batch.began_at = time.monotonic()
-                # While records keep coming Kafka gathers them; at rest it answers the first one at once. A fetch of
-                # partitions that have nothing new holds up those that have, so it must not wait long beside them.
-                soon = batch.began_at - asked_at < 2 * gather_seconds
-                if fetched and (soon or sum(map(len, fetched.values())) == wanted):
-                    hold_fetches(kafka, wait_ms=self._consumer.gather_ms, min_bytes=GATHER_BYTES)
-                else:
-                    hold_fetches(kafka, wait_ms=FETCH_WAIT_MS, min_bytes=1)
+                came, soon = sum(map(len, fetched.values())), batch.began_at - asked_at < 2 * gather_seconds
+                self._hold_fetches(kafka, flows=came == wanted or (came > 0 and soon))
             self.read(fetched, batch)
             if idle.is_set():
                 return
             if batch.records:
                 await pause(idle, gather_seconds)
+
+    def _hold_fetches(self, kafka: AIOKafkaConsumer, *, flows: bool) -> None:
+        """While records keep coming Kafka gathers them; at rest it answers the first one at once. A fetch of partitions
+        that have nothing new holds up those that have, so it must not wait long beside them."""
+        if flows:
+            hold_fetches(kafka, wait_ms=self._consumer.gather_ms, min_bytes=GATHER_BYTES)
+        else:
+            hold_fetches(kafka, wait_ms=FETCH_WAIT_MS, min_bytes=1)
 
     def read(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]], batch: Batch) -> None:
         """Read records into a batch: those at or behind the place that comes next in their partition."""

@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import re
+import time
 import uuid
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -22,7 +25,8 @@ from contracts.postings import PostingRequested
 from local.child import free_port
 from local.topics import recreate
 from testkit import wait_until
-from testkit.probe import Probe, activity
+from testkit.plans import plan_of
+from testkit.probe import HELD, Probe, activity
 
 
 async def test_each_message_takes_effect_once_and_its_events_follow(probe: Probe) -> None:
@@ -104,6 +108,17 @@ async def test_sent_rows_are_dropped_the_oldest_first_and_no_row_that_is_young_o
         assert await OUTBOX.drop(driver, sent, 600, 4) == 0
         assert [await OUTBOX.drop(driver, sent, 0, 4) for _ in range(4)] == [4, 4, 1, 0]
     assert await probe.query("SELECT position FROM outbox ORDER BY position") == [10, 11, 12]
+    await database.close()
+
+
+async def test_looking_for_old_rows_reads_the_oldest_of_each_lane_only(probe: Probe) -> None:
+    database = Database(probe.settings)
+    async with database.begin() as tx:
+        await append(tx.driver, [PostingRequested.example()] * 50, lanes=tx.lane_count)
+    (lane,) = await probe.query("SELECT DISTINCT lane FROM outbox")
+    async with database.look() as driver:
+        plan = await plan_of(driver, lambda asked: OUTBOX.drop(asked, {lane: 50}, 600, 4), doing=True)
+    assert [int(rows) for rows in re.findall(r"Rows Removed by Filter: (\d+)", plan)] == [4]
     await database.close()
 
 
@@ -268,6 +283,46 @@ async def test_a_topic_made_anew_under_its_name_stops_the_consumer(probe: Probe)
         await wait_until(lambda: runtime.workers and runtime.workers[0].problem)
         assert "is of topic" in str(runtime.workers[0].problem)
     assert await probe.effects() == ["corner/a-1", "corner/a-2"]
+
+
+async def test_a_relay_that_lost_the_lead_moves_no_lane_that_another_has_moved(probe: Probe) -> None:
+    database = Database(probe.settings)
+    relay = Relay("probe", database, OUTBOX, probe.settings, "old")
+    events = [PostingRequested.example().model_copy(update={"member": f"m-{number}"}) for number in range(20)]
+    async with database.begin() as tx:
+        await append(tx.driver, events, lanes=tx.lane_count)
+        cursors = dict.fromkeys(range(tx.lane_count), 0)
+        rows = await OUTBOX.read(tx.driver, cursors, 10)
+        moved, *_ = {row.lane for row in rows}
+        await tx.driver.execute("UPDATE relay_cursor SET position = 1 WHERE lane = $1", moved)
+    sent = {row.lane: row.position for row in rows}
+    assert len(sent) > 1
+    with pytest.raises(LostLead):
+        await relay._move(cursors, rows)
+    for lane, position in sent.items():
+        assert await probe.query("SELECT position FROM relay_cursor WHERE lane = $1", lane) == [
+            1 if lane == moved else position
+        ]
+    await database.close()
+
+
+async def test_a_backlog_does_not_wait_for_partitions_that_have_nothing(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first batch is being applied the client has time to ask for the other partitions alone. At rest that
+    is held for longer here than the test waits, and what is left of the backlog would be held up with it."""
+    monkeypatch.setattr("chassis.gathering.FETCH_WAIT_MS", 30_000)
+    monkeypatch.setattr("chassis.consumer.FETCH_MAX_BYTES", 4_000)
+    monkeypatch.setattr(probe, "settings", probe.settings.model_copy(update={"batch_size": 10}))
+    holder = await asyncpg.connect(probe.url)
+    await holder.execute("SELECT pg_advisory_lock($1)", HELD)
+    await probe.publish(activity(0, kind="held"), *(activity(number) for number in range(1, 200)))
+    async with probe.running():
+        await wait_until(probe.is_held, what="the first batch")
+        since = time.monotonic()
+        await wait_until(lambda: time.monotonic() - since > 1, what="the client to have asked for more")
+        await holder.close()
+        await wait_until(lambda: _applied(probe, 200), timeout_seconds=15, what="the whole backlog")
 
 
 async def test_two_workers_share_the_partitions_and_each_message_takes_effect_once(probe: Probe) -> None:

@@ -60,7 +60,7 @@ async def test_a_graceful_stop_ends_the_batch_in_flight_and_sends_what_it_record
     runtime = Runtime(probe.service())
     running = asyncio.create_task(runtime.run("worker", stop))
     await probe.publish(activity(1, kind="held"))
-    await wait_until(lambda: _held(probe))
+    await wait_until(probe.is_held)
     stop.set()
     await holder.close()
     await running
@@ -91,7 +91,7 @@ async def test_a_worker_killed_in_the_middle_of_a_batch_has_its_partitions_back_
     await holder.execute("SELECT pg_advisory_lock($1)", HELD)
     await probe.publish(*(activity(n) for n in range(20)), activity(20, kind="held"))
     async with probe.process(**changes) as process:
-        await wait_until(lambda: _held(probe), timeout_seconds=40)
+        await wait_until(probe.is_held, timeout_seconds=40)
         process.kill()
         await process.wait()
     await holder.close()
@@ -114,7 +114,7 @@ async def test_a_worker_frozen_past_its_session_wakes_as_a_zombie_and_applies_no
     await holder.execute("SELECT pg_advisory_lock($1)", HELD)
     await probe.publish(*(activity(n) for n in range(10)), activity(10, kind="held"))
     async with probe.process(**changes) as frozen:
-        await wait_until(lambda: _held(probe), timeout_seconds=40)
+        await wait_until(probe.is_held, timeout_seconds=40)
         frozen.send_signal(signal.SIGSTOP)
         await holder.close()
         async with probe.process(http_port=free_port(), **changes):
@@ -153,16 +153,6 @@ async def _live(port: int) -> bool:
             return (await client.get(f"http://127.0.0.1:{port}/health")).is_success
     except httpx.TransportError:
         return False
-
-
-async def _held(probe: Probe) -> bool:
-    """Whether a transaction of the probe waits in the middle of its use case."""
-    waiting = await probe.query(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-        HELD,
-    )
-    return bool(waiting[0])
 
 
 async def _count(probe: Probe, count: int) -> bool:

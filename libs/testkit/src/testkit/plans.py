@@ -21,12 +21,14 @@ class _Catcher:
     execute = fetch = fetchrow = fetchval = _catch
 
 
-async def plan_of(driver: Any, ask: Callable[[Any], Awaitable[Any]]) -> str:
-    """The plan of the first statement that `ask(driver)` would give to this driver."""
+async def plan_of(driver: Any, ask: Callable[[Any], Awaitable[Any]], *, doing: bool = False) -> str:
+    """The plan of the first statement that `ask(driver)` would give to this driver. `doing`: it is done, and the plan
+    tells how many rows were read."""
     catcher = _Catcher()
     try:
         await ask(catcher)
     except _Caught:
         statement, *arguments = catcher.asked
-        return "\n".join(row[0] for row in await driver.fetch(f"EXPLAIN {statement}", *arguments))
+        explain = "EXPLAIN ANALYZE" if doing else "EXPLAIN"
+        return "\n".join(row[0] for row in await driver.fetch(f"{explain} {statement}", *arguments))
     raise AssertionError("nothing was asked")

@@ -207,6 +207,15 @@ class Probe:
             await connection.close()
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 
+    async def is_held(self) -> bool:
+        """Whether a transaction of the probe waits in the middle of its use case, for whoever has `HELD`."""
+        (waiting,) = await self.query(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            HELD,
+        )
+        return bool(waiting)
+
     async def effects(self) -> list[str]:
         """Activities that took effect, in order."""
         return await self.query("SELECT activity FROM effect ORDER BY place")
