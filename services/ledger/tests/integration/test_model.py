@@ -27,7 +27,7 @@ from local.databases import ServiceDatabase
 from testkit.exploring import examples
 from testkit.tokens import Tokens
 
-from ..unit.conftest import Shelf  # noqa: TID252  # the same stories
+from ..unit.shelf import Shelf  # noqa: TID252  # the same stories
 from ..unit.test_model import SideBySide  # noqa: TID252
 from .conftest import Ledger, ledger_of
 from .test_moving import history, living
