@@ -3,17 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import lanes as lane_locks
 from chassis import outbox
@@ -36,6 +31,9 @@ POOL_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 """A server that is up answers in milliseconds."""
 
+CLOSE_SECONDS = 5.0
+"""For the last transactions to end, before their connections are cut."""
+
 FIRST_BACKOFF_SECONDS = 0.02
 LONGEST_BACKOFF_SECONDS = 1.0
 """Doubling from the first to the longest: a deadlock's victim goes again at once, a starting server is not hammered."""
@@ -54,9 +52,9 @@ BY_KEY = {
 or filled just now and without statistics, must not stay when they have grown."""
 
 
-_LANES_THEN_CLOCK = text(
-    "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock(CAST(:lock AS int), lane))"
-    " FROM unnest(CAST(:lanes AS int[])) AS lane) AS taken"
+_LANES_THEN_CLOCK = (
+    "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock($1::int, lane))"
+    " FROM unnest($2::int[]) AS lane) AS taken"
 )
 """The lanes in ascending order, so that two transactions cannot wait for each other, and then the time: the aggregate
 is done before the clock is read. One round trip for what every transaction begins with."""
@@ -94,10 +92,8 @@ async def with_lanes(lanes: set[int], work: Callable[[set[int]], Awaitable[Answe
 class Transaction:
     """An open transaction, READ COMMITTED, with its lanes taken."""
 
-    conn: AsyncConnection
-    """SQLAlchemy's connection."""
     driver: asyncpg.Connection
-    """The driver's connection inside it, in the same transaction; for statements with array parameters."""
+    """The driver's connection, inside the transaction."""
     now: datetime
     """The database's clock, read after the lanes were taken. Time is never a caller's to choose."""
     lanes: tuple[int, ...]
@@ -116,14 +112,19 @@ class Database:
         self._lane_count = 0
         self.committed = asyncio.Event()
         """Set after each commit that may have left something to publish; wakes the relay of the same process."""
-        self.engine: AsyncEngine = create_async_engine(
-            driver_url(settings.database_url.get_secret_value()),
-            pool_size=settings.database_connections,
-            max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT_SECONDS,
-                "server_settings": {
+        self._opened: asyncpg.Pool | None = None
+
+    async def _pool(self) -> asyncpg.Pool:
+        """The connections, of which none is made before it is needed."""
+        if self._opened is None:
+            settings = self._settings
+            self._opened = asyncpg.create_pool(
+                settings.database_url.get_secret_value(),
+                min_size=0,
+                max_size=settings.database_connections,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                reset=_keep_as_it_is,
+                server_settings={
                     "statement_timeout": _ms(settings.statement_timeout_seconds),
                     "lock_timeout": _ms(settings.lock_timeout_seconds),
                     "idle_in_transaction_session_timeout": _ms(settings.transaction_timeout_seconds),
@@ -132,18 +133,22 @@ class Database:
                     "client_connection_check_interval": "1000",
                     **BY_KEY,
                 },
-            },
-        )
+            )
+            await self._opened  # connects to nothing, so it is there at once
+        return self._opened
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self.engine.dispose()
+        """Close all connections, those too that are still in use after a moment."""
+        if self._opened is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._opened.close()
 
     async def lane_count(self) -> int:
         """How many lanes the database has; read once."""
         if not self._lane_count:
-            async with self.engine.connect() as conn:
-                self._lane_count = int((await conn.execute(text("SELECT lanes FROM lane_count"))).scalar_one())
+            async with self.look() as driver:
+                self._lane_count = await driver.fetchval("SELECT lanes FROM lane_count")
         return self._lane_count
 
     async def lanes_of(self, keys: Iterable[LaneKeys]) -> set[int]:
@@ -161,25 +166,40 @@ class Database:
     async def begin(self, lanes: Iterable[int] = ()) -> AsyncIterator[Transaction]:
         """A transaction that commits at the block's end and rolls back on any exception. Lanes are taken first."""
         lane_count = await self.lane_count()
-        async with self.engine.begin() as conn:
-            # SQLAlchemy begins with its first statement only; without one the driver would commit each of its own.
-            taken = sorted(set(lanes))
-            now = (await conn.execute(_LANES_THEN_CLOCK, {"lock": lane_locks.LANE_LOCK, "lanes": taken})).scalar_one()
-            driver = await driver_of(conn)
-            yield Transaction(conn=conn, driver=driver, now=now, lanes=tuple(taken), lane_count=lane_count)
+        taken = sorted(set(lanes))
+        async with self.look() as driver:
+            transaction = driver.transaction()
+            await transaction.start()
+            try:
+                now = await driver.fetchval(_LANES_THEN_CLOCK, lane_locks.LANE_LOCK, taken)
+                yield Transaction(driver=driver, now=now, lanes=tuple(taken), lane_count=lane_count)
+            except Exception:
+                with suppress(Exception):  # a connection that is gone has rolled back
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
         self.committed.set()
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[asyncpg.Connection]:
-        """The driver's connection outside any transaction, for what is asked again and again: one round trip for each
-        statement, which commits by itself. Whatever needs two statements or a lock needs `begin`. It wakes no relay, so
-        the relay's own looks let it come to rest."""
-        async with self.engine.connect() as conn:
-            try:
-                yield (await conn.get_raw_connection()).driver_connection
-            except BaseException:
-                await conn.invalidate()  # it may be broken, and nothing else would notice
-                raise
+        """A connection outside any transaction, for what is asked again and again: one round trip for each statement,
+        which commits by itself. Whatever needs two statements or a lock needs `begin`. It wakes no relay, so the
+        relay's own looks let it come to rest.
+
+        What is cancelled, or fails without a word of the server, ends its connection: a server that hangs would not
+        answer a goodbye either.
+        """
+        pool = await self._pool()
+        async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
+            driver = await pool.acquire()
+        try:
+            yield driver
+        except BaseException as error:
+            if not isinstance(error, Exception) or (sqlstate_of(error) is None and is_transient(error)):
+                driver.terminate()
+            raise
+        finally:
+            await pool.release(driver)
 
     async def execute(
         self,
@@ -228,31 +248,14 @@ class Database:
             await outbox.append(tx.driver, outcome.events, outcome.traces, lanes=tx.lane_count)
 
 
-async def driver_of(conn: AsyncConnection) -> asyncpg.Connection:
-    """The driver's connection, proven to be inside the transaction."""
-    driver: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
-    assert driver.is_in_transaction(), (
-        "the driver's connection is outside the transaction: its writes would not roll back"
-    )
-    return driver
-
-
-def driver_url(url: str) -> str:
-    """The same address for SQLAlchemy with asyncpg."""
-    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+async def _keep_as_it_is(_: asyncpg.Connection) -> None:
+    """Transactions leave nothing behind on their connection, so nothing is reset between them."""
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """PostgreSQL's code of an error, whether it came through SQLAlchemy or from the driver; None for others."""
-    state: str | None = getattr(_from_driver(error), "sqlstate", None)
+    """PostgreSQL's code of an error; None for others."""
+    state: str | None = getattr(error, "sqlstate", None)
     return state
-
-
-def _from_driver(error: BaseException) -> BaseException:
-    """The driver's own error behind what SQLAlchemy made of it."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig.__cause__ or error.orig
-    return error
 
 
 _KEY_VIOLATIONS = frozenset({"23505", "23503"})
@@ -267,17 +270,14 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later."""
     state = sqlstate_of(error)
-    cause = _from_driver(error)
-    if isinstance(cause, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
+    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
         return True  # a migration ran beside us; the driver has forgotten its plans by now
     if state is not None:
         return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    if isinstance(cause, asyncpg.InternalClientError):
+    if isinstance(error, asyncpg.InternalClientError):
         return True  # a connection that ended in the moment in which it was asked; the next one is good
-    return isinstance(cause, OSError | TimeoutError | PoolTimeout) or (
-        isinstance(cause, asyncpg.InterfaceError) and not isinstance(cause, ValueError)
+    return isinstance(error, OSError | TimeoutError) or (
+        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
 
 
@@ -291,8 +291,8 @@ def is_bad_data(error: BaseException) -> bool:
     state = sqlstate_of(error)
     if state is not None:
         return state.startswith(("22", "23"))
-    cause = _from_driver(error)  # the driver refuses by itself what no column of that type can hold
-    return isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+    # The driver refuses by itself what no column of that type can hold.
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def is_unstorable(error: BaseException) -> bool:

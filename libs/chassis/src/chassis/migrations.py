@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.database import driver_url
+from chassis.database import CONNECT_TIMEOUT_SECONDS
 from chassis.tables import RIGHTS, TABLES
 
 MIGRATION_LOCK = 0x4D494752
@@ -61,20 +62,19 @@ def role_of(database_url: str) -> str:
 
 async def check(database_url: str, folder: Path) -> None:
     """Raise `StaleSchema` unless the database has exactly the newest migration of this code."""
-    engine = create_async_engine(driver_url(database_url))
+    driver = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_SECONDS)
     try:
-        async with engine.connect() as conn:
-            exists = (await conn.execute(text("SELECT to_regclass('alembic_version')"))).scalar_one()
-            stored = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar() if exists else None
+        exists = await driver.fetchval("SELECT to_regclass('alembic_version')::text")
+        stored = await driver.fetchval("SELECT version_num FROM alembic_version") if exists else None
     finally:
-        await engine.dispose()
+        await driver.close()
     wanted = ScriptDirectory(str(folder)).get_current_head()
     if stored != wanted:
         raise StaleSchema(f"the database has schema {stored}, this code needs {wanted}; run `migrate` first")
 
 
 async def _run(url: str) -> None:
-    engine = create_async_engine(driver_url(url))
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
     try:
         async with engine.connect() as conn:
             await conn.run_sync(_migrate)

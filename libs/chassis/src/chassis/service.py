@@ -15,7 +15,6 @@ import structlog
 import uvicorn
 import uvloop
 from fastapi import APIRouter
-from sqlalchemy import text
 
 from chassis import deadletters, lease, migrations, telemetry, waiting
 from chassis.consumer import Worker
@@ -117,8 +116,8 @@ class Runtime:
         if self.relay is not None and self.relay.problem:
             faults.append(f"relay: {self.relay.problem}")
         try:
-            async with asyncio.timeout(READY_SECONDS), self.database.engine.connect() as conn:
-                await conn.execute(text("SELECT 1"))
+            async with asyncio.timeout(READY_SECONDS), self.database.look() as driver:
+                await driver.execute("SELECT 1")
         except Exception as error:  # noqa: BLE001  # whatever it is, without the database nothing works
             faults.append(f"database: {type(error).__name__}")
         return faults

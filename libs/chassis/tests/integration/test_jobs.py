@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from chassis import Job, Outcome, jobs
@@ -34,13 +37,26 @@ class Runs:
         return Job("tidy", 0.02, run)
 
 
+class CountingDatabase(Database):
+    """Counts the looks that have ended."""
+
+    looks = 0
+
+    @asynccontextmanager
+    async def look(self) -> AsyncIterator[asyncpg.Connection]:
+        async with super().look() as driver:
+            yield driver
+        self.looks += 1
+
+
 async def test_one_runner_at_a_time_and_the_next_takes_over_when_it_stops(offline: Probe) -> None:
-    runs, database = Runs(), Database(offline.settings)
+    runs, database = Runs(), CountingDatabase(offline.settings)
     stops = {who: asyncio.Event() for who in ("one", "two")}
     one = asyncio.create_task(JobRunner(runs.job("one"), database, "one").run(stops["one"]))
     await wait_until(lambda: runs.running == ["one"])
+    before = database.looks
     two = asyncio.create_task(JobRunner(runs.job("two"), database, "two").run(stops["two"]))
-    await wait_until(lambda: database.engine.pool.checkedout() == 0)
+    await wait_until(lambda: database.looks >= before + 2)
     assert runs.running == ["one"]
     stops["one"].set()
     runs.let_go.set()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from chassis.database import is_bad_data, is_key_violation, is_transient
 from chassis.problems import Overloaded, answer_to, facts_of
@@ -37,16 +36,14 @@ NOT_A_VALUE = asyncpg.exceptions._base.DataError("value out of int32 range")
 )
 def test_a_transient_fault_is_tried_again(error: Exception) -> None:
     assert is_transient(error)
-    assert is_transient(_through_sqlalchemy(error))
 
 
 @pytest.mark.parametrize(
     "error", [asyncpg.NumericValueOutOfRangeError("…"), asyncpg.CharacterNotInRepertoireError("…"), NOT_A_VALUE]
 )
 def test_a_value_that_cannot_be_stored_is_one_messages_fault_and_not_tried_again(error: Exception) -> None:
-    for seen in (error, _through_sqlalchemy(error)):
-        assert is_bad_data(seen)
-        assert not is_transient(seen)
+    assert is_bad_data(error)
+    assert not is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +88,3 @@ def test_a_refusals_facts_are_its_fields() -> None:
         asked: int
 
     assert facts_of(InsufficientPoints(40, 100)) == {"available": 40, "asked": 100}
-
-
-def _through_sqlalchemy(error: Exception) -> DBAPIError:
-    translated = Exception(str(error))
-    translated.__cause__ = error
-    return DBAPIError("SELECT", {}, translated)

@@ -58,7 +58,7 @@ async def _hold_against(folder: Path, tx: Transaction, _: Sequence[object]) -> O
 
 
 async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
-    """Reads go past SQLAlchemy: it would cost more than they do."""
+    """Reads have connections of their own: they may do nothing else, and never wait for a posting's."""
     url = settings.database_url.get_secret_value()
     reading = reading_settings(settings)
     pool = await asyncpg.create_pool(

@@ -1,7 +1,4 @@
-"""Checkouts: attempts to hold points, by id, by key and by what is under way.
-
-Every request at a till waits for these, so they go through the driver: SQLAlchemy takes four times as long for each.
-"""
+"""Checkouts: attempts to hold points, by id, by key and by what is under way."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -179,4 +176,12 @@ def _lock(wanted: bool) -> str:
 
 
 def _checkout(row: Record) -> Checkout:
-    return Checkout(**{**row, "state": State(row["state"])})
+    problem = row["problem"]
+    return Checkout(
+        **{
+            **row,
+            "state": State(row["state"]),
+            "cart": json.loads(row["cart"]),
+            "problem": None if problem is None else json.loads(problem),
+        }
+    )

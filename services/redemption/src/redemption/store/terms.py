@@ -1,14 +1,12 @@
 """Programmes and settings of shops."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.dialects.postgresql import insert
-
 from chassis import Transaction
-from redemption import tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +77,23 @@ async def load_terms(tx: Transaction, shops: Iterable[str]) -> dict[str, Terms]:
 
 async def save_document(tx: Transaction, shop: str, document: Mapping[str, Any]) -> None:
     """Replace a shop's settings; the same again changes nothing."""
-    using = tables.using
-    statement = insert(using).values(shop=shop, revision=1, document=document, is_stopped=False, changed_at=tx.now)
-    await tx.conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=[using.c.shop],
-            set_={"document": document, "revision": using.c.revision + 1, "changed_at": tx.now},
-            where=using.c.document.is_distinct_from(statement.excluded.document),
-        )
+    await tx.driver.execute(
+        'INSERT INTO "using" AS u (shop, revision, document, is_stopped, changed_at) VALUES ($1, 1, $2, false, $3)'
+        " ON CONFLICT (shop) DO UPDATE SET document = excluded.document, revision = u.revision + 1,"
+        " changed_at = excluded.changed_at WHERE u.document IS DISTINCT FROM excluded.document",
+        shop,
+        json.dumps(document),
+        tx.now,
     )
 
 
 async def save_switch(tx: Transaction, shop: str, *, is_stopped: bool) -> None:
     """Stop or start the use of points; the same again changes nothing."""
-    using = tables.using
-    statement = insert(using).values(shop=shop, revision=1, is_stopped=is_stopped, changed_at=tx.now)
-    await tx.conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=[using.c.shop],
-            set_={"is_stopped": is_stopped, "revision": using.c.revision + 1, "changed_at": tx.now},
-            where=using.c.is_stopped != is_stopped,
-        )
+    await tx.driver.execute(
+        'INSERT INTO "using" AS u (shop, revision, is_stopped, changed_at) VALUES ($1, 1, $2, $3)'
+        " ON CONFLICT (shop) DO UPDATE SET is_stopped = excluded.is_stopped, revision = u.revision + 1,"
+        " changed_at = excluded.changed_at WHERE u.is_stopped <> excluded.is_stopped",
+        shop,
+        is_stopped,
+        tx.now,
     )
