@@ -17,7 +17,7 @@ from bench.ledger import books
 from bench.ledger.books import Books
 from bench.ledger.processes import Load, run
 from bench.ledger.service import serving
-from bench.ledger.workload import AWARD, SHOP
+from bench.ledger.workload import AWARD, SHOP, Spread
 from bench.results import Figure
 from contracts import postings, topics
 from contracts.event import encode
@@ -30,7 +30,8 @@ GROWN_BY: Final = 1_000_000
 LEAST: Final = 1_000
 SMALL: Final = 100
 """So many times smaller, in members and entries, is what the grown ledger is compared with: members are alike in both,
-since one with many lots costs more to spend from, however large the ledger is."""
+since one with many lots costs more to spend from, however large the ledger is. Nobody comes twice in a batch of either:
+of a few members many would, whose account and lots are then read and written once for all that they do."""
 RATED: Final = 200_000
 """Postings by which the grown ledger's rate is taken."""
 RATED_SMALL: Final = 50_000
@@ -48,11 +49,13 @@ MIXED_SECONDS: Final = 20.0
 async def measure(system: System, *, members: int, entries: int) -> list[Figure]:
     """One database that grows to so many entries, and is then read and written; a small one beside it."""
     small = await _grow(system, "ledger_small", members // SMALL, entries // SMALL)
-    rate = await run(small.settings, Load(members // SMALL, RATED_SMALL, seed=1_000), streams=2)
+    rated = Load(members // SMALL, RATED_SMALL, spread=Spread.ROUNDS, seed=1_000)
+    rate = await run(small.settings, rated, streams=2)
     await books.drop(system, small)
     began_at = datetime.now(UTC)
     grown = await _grow(system, "ledger_grown", members, entries)
-    large = await run(grown.settings, Load(members, RATED, seed=1_000), streams=2)
+    rated = Load(members, RATED, spread=Spread.ROUNDS, seed=1_000)
+    large = await run(grown.settings, rated, streams=2)
     figures = [
         Figure("entries", await grown.count("entry"), "entries"),
         Figure.beside("growth_ratio", large.per_second, "postings/s", rate.per_second),

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import accumulate
 from typing import Final
 from uuid import UUID
@@ -45,6 +46,8 @@ class Spread(StrEnum):
     """The n-th member is 1/n as busy as the first."""
     HOT = "hot"
     """One member does everything."""
+    ROUNDS = "rounds"
+    """Everybody comes once, in some order, before anybody comes again: a batch has as many members as it can have."""
 
 
 class Keys(StrEnum):
@@ -123,8 +126,16 @@ def _chooser(members: list[str], spread: Spread, chance: random.Random) -> Calla
         return lambda: members[0]
     if spread is Spread.UNIFORM:
         return lambda: members[int(chance.random() * len(members))]
+    if spread is Spread.ROUNDS:
+        return partial(next, _rounds(list(members), chance))
     weights = list(accumulate(1 / rank for rank in range(1, len(members) + 1)))
     return lambda: members[bisect(weights, chance.random() * weights[-1])]
+
+
+def _rounds(members: list[str], chance: random.Random) -> Iterator[str]:
+    while True:
+        chance.shuffle(members)
+        yield from members
 
 
 def _namer(keys: Keys, name: str, chance: random.Random) -> Callable[[int], str]:

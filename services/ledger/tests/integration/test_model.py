@@ -64,6 +64,11 @@ class Stored(Shelf):
         self.compare()
         return outcome
 
+    def offer_again(self, posting: Posting) -> None:
+        super().offer_again(posting)
+        self.wait(self.sweep(posting))
+        self.compare()
+
     def save(self, decision: Decision) -> None:
         super().save(decision)
         for outcome in decision.decided:  # refused or parked, its account is stored all the same
@@ -89,6 +94,13 @@ class Stored(Shelf):
                 return (await usecase(replace(tx, now=self.now), commands)).answers
 
         return await with_lanes(await self.database.lanes_of(map(lane_key, commands)), once)
+
+    async def sweep(self, posting: Posting) -> None:
+        async with self.database.begin(range(await self.database.lane_count())) as tx:
+            account_id = await tx.driver.fetchval(
+                "SELECT account_id FROM parked WHERE (shop, source, key) = ($1, $2, $3)", *posting.id
+            )
+            await usecases.offer_again(replace(tx, now=self.now), account_id, posting.id)
 
     async def bring_up_to_date(self) -> None:
         async with self.database.begin(range(await self.database.lane_count())) as tx:

@@ -74,11 +74,7 @@ class KeptBooks:
     def load(self, postings: Sequence[Posting], *, everyone: bool = False) -> State:
         """Copies of what `State` says is to be loaded, and nothing else."""
         state = State({self.shop: self.policy})
-        asked = list(postings)
-        for posting in asked:  # what waits for these is settled with them: named as well
-            for parked in self.parked:
-                if parked.posting not in asked and parked.waits_for in _causes(posting):
-                    asked.append(parked.posting)
+        asked = [*postings, *self._waiting_for(postings)]
         merging = [posting for posting in asked if isinstance(posting, Merge | UndoMerge)]
         for key in sorted(self._keys_of(state, asked) | (set(self.accounts) if everyone else set())):
             state.add_account(self._account(key))
@@ -97,6 +93,18 @@ class KeptBooks:
             if parked.posting in asked:
                 state.add_parked(replace(parked))
         return state
+
+    def _waiting_for(self, postings: Sequence[Posting]) -> list[Posting]:
+        """What waits for these postings on their own accounts is settled with them; on others it is found later."""
+        keys = self._keys_of(State({self.shop: self.policy}), postings)
+        causes = {cause for posting in postings for cause in _causes(posting)}
+        return [
+            parked.posting
+            for parked in self.parked
+            if parked.waits_for in causes
+            and self.outcomes[parked.posting.id].account in keys
+            and parked.posting not in postings
+        ]
 
     def _load_gift_days(self, state: State, asked: Sequence[Posting]) -> None:
         giving = {state.home_of(posting) for posting in asked if isinstance(posting, Gift)}

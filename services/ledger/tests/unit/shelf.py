@@ -35,6 +35,7 @@ from ledger.domain import (
     decide,
     movement_id,
     settle_due,
+    settle_parked,
     settle_proposed,
 )
 
@@ -70,6 +71,12 @@ class Shelf(KeptBooks):
         self.save(decision)
         self.check(decision)
         return self.outcomes[posting.id]
+
+    def offer_again(self, posting: Posting) -> None:
+        """What the sweep does with a posting that waits: its cause may be known by now."""
+        decision = settle_parked(self.load([posting]), self.now)
+        self.save(decision)
+        self.check(decision)
 
     def job(self) -> Decision:
         """What the job does: everything due, of everyone."""

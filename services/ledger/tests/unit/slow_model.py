@@ -68,6 +68,23 @@ class MSpend:
     came: list[str] = field(default_factory=list)
 
 
+@dataclass
+class MParked:
+    """Asked for before its cause was known."""
+
+    cause: Any
+    """An award's key, or a spend."""
+    act: str
+    content: tuple[Any, ...]
+    posting: Any
+
+    @property
+    def owner(self) -> str:
+        """Of the cause; its name begins with its member's."""
+        name: str = self.cause if isinstance(self.cause, str) else self.cause[0]
+        return name[0]
+
+
 class Model:
     """Everything is a loop over single points; nothing is cached, nothing is clever."""
 
@@ -86,6 +103,7 @@ class Model:
         self.spent = 0
         self.frozen = False
         self.given: list[tuple[Any, int]] = []
+        self.parked: list[MParked] = []
 
     # -- what stands
 
@@ -296,7 +314,6 @@ class Model:
         self.credit("issued", amount, order, starts, ends, priority, key)
         self.awarded[key] = (amount, order)
         self.earned += amount
-        self.do_asked(key)
 
     def debit(self, amount: int) -> bool:
         self.due()
@@ -377,20 +394,14 @@ class Model:
 
     def revoke(self, award: str, total: int, key: str) -> None:
         self.due()
-        if award in self.awarded:
-            amount, order = self.awarded[award]
-            if total <= amount:
-                while self.asked_back[award] < total:
-                    self.asked_back[award] += 1
-                    self.take_back_one(key, order, award)
-        else:
-            self.parked.append((award, "revoke", total, key))
+        amount, order = self.awarded[award]
+        if total <= amount:
+            while self.asked_back[award] < total:
+                self.asked_back[award] += 1
+                self.take_back_one(key, order, award)
 
     def activate(self, award: str, ends: datetime | None) -> None:
         self.due()
-        if award not in self.awarded:
-            self.parked.append((award, "activate", ends))
-            return
         lot = next(lot for lot in self.lots if lot.award == award)
         if lot.waits and lot.left:
             lot.waits = lot.pending = False
@@ -401,14 +412,19 @@ class Model:
             else:
                 self.repay_from([lot])
 
-    @property
-    def parked(self) -> list[Any]:
-        return self.__dict__.setdefault("_parked", [])
+    def knows(self, cause: Any) -> bool:
+        return cause in self.awarded or cause in self.spends
 
-    def do_asked(self, award: str) -> None:
-        for asked in [asked for asked in self.parked if asked[0] == award]:
-            self.parked.remove(asked)
-            getattr(self, asked[1])(award, *asked[2:])
+    def settle(self, parked: MParked) -> None:
+        """Its cause is known by now, here or elsewhere; then it is refused."""
+        self.parked.remove(parked)
+        self.due()
+        if self.knows(parked.cause):
+            getattr(self, parked.act)(*parked.content)
+
+    def settle_waiting_for(self, cause: Any) -> None:
+        for parked in [parked for parked in self.parked if parked.cause == cause]:
+            self.settle(parked)
 
     def take_back_one(self, key: str, order: str | None, award: str | None) -> None:
         own = Missed(0, key, order, award=award)
@@ -437,8 +453,6 @@ class Model:
 
     def give_back(self, spend_id: Any, total: int) -> None:
         self.due()
-        if spend_id not in self.spends:
-            return
         spend = self.spends[spend_id]
         own = [missed for missed in self.missed if missed.spend == spend_id]
         usable = gone = 0
@@ -507,7 +521,7 @@ class Model:
         other.spends |= self.spends
         other.awarded |= self.awarded
         other.asked_back.update(self.asked_back)
-        other.parked.extend(self.parked)
+        other.parked += self.parked
         other.given += self.given
         other.earned += self.earned
         other.spent += self.spent

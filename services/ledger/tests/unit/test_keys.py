@@ -22,7 +22,6 @@ from ledger.domain import (
     UndoMerge,
     Unfreeze,
     content_hash,
-    decide,
     settle_parked,
 )
 
@@ -202,15 +201,9 @@ def test_what_waits_is_refused_as_it_would_have_been(shelf):
 def test_what_names_another_members_award_is_settled_by_the_sweep(shelf):
     waiting = shelf.ask(Revoke, award="a", total=30, member="n")
     shelf.one(waiting)
-    award = shelf.ask(Award, amount=100, key="a")
-    state = shelf.load([award])
-    del state.accounts[waiting.account_key]  # loaded by account: another member's waits elsewhere
-    state.outcomes.pop(waiting.id)
-    shelf.save(decide(state, [award], shelf.now))
+    shelf.award(100, key="a")
     assert len(shelf.parked) == 1
-    state = shelf.load([waiting])
-    state.outcomes[award.id] = shelf.outcomes[award.id]
-    shelf.save(settle_parked(state, shelf.now))
+    shelf.offer_again(waiting)
     assert shelf.parked == []
     assert shelf.outcomes[waiting.id].error.code == "of_another_member"
     assert shelf.available == 100

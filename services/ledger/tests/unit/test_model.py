@@ -37,13 +37,14 @@ from ledger.domain import (
     Revoke,
     ShortfallPolicy,
     Spend,
+    TopUp,
     UndoMerge,
     Unfreeze,
     movement_id,
 )
 from testkit.exploring import examples
 
-from .slow_model import END_OF_TIME, GIFTS_A_DAY, GIVEN_A_DAY, START, Model
+from .slow_model import END_OF_TIME, GIFTS_A_DAY, GIVEN_A_DAY, START, Model, MParked
 
 ORDERS = ("o1", "o2", None)
 AWARDS = tuple(f"a{number}" for number in range(5))
@@ -52,6 +53,8 @@ HOURS = st.integers(-1, 6)
 SOON = 3
 """Postings after a merge in which it is not undone: something must have happened meanwhile."""
 WHO = st.sampled_from(["m", "n"])
+ANYBODYS = st.none() | WHO
+"""Nearly always one's own."""
 ALONE = 4
 """Up to so much a person credits or debits alone."""
 FOR_LONG = timedelta(days=3_650)
@@ -61,7 +64,7 @@ FOR_LONG = timedelta(days=3_650)
 class SideBySide(RuleBasedStateMachine):
     """Ask anything in any order of two members; whatever happens, all three agree to the point and to the lot.
 
-    What one member's posting names is that member's; `mine` says whether it is found where the member now is.
+    Awards, holds and spends are named after their member; what takes back or activates may name the other's.
     """
 
     shelves: Any = None
@@ -85,6 +88,7 @@ class SideBySide(RuleBasedStateMachine):
         self.single.policy = self.batched.policy = Policy(
             ShortfallPolicy(policy),
             zone="America/New_York",
+            currency="EUR",
             gifts_per_day=GIFTS_A_DAY,
             gift_points_per_day=GIVEN_A_DAY,
             approval_above={self.single.asset: ALONE},
@@ -98,10 +102,42 @@ class SideBySide(RuleBasedStateMachine):
 
     def ask(self, kind: Any, **content: Any) -> Any:
         posting = self.single.ask(kind, **content)
+        # What waits for another member's is seen when both are in a batch, else by the sweep: none, while there is any.
+        alone = any(parked.posting.member != parked.owner for parked in self.parked)
+        if alone:
+            self.flush()
         self.asked.append(posting)
         self.batch.append(posting)
         self.single.one(posting)
+        if alone:
+            self.flush()
         return posting
+
+    @property
+    def parked(self) -> list[MParked]:
+        """In order of arrival."""
+        found = [parked for model in self.models.values() for parked in model.parked]
+        return sorted(found, key=lambda parked: self.asked.index(parked.posting))
+
+    def known(self, cause: Any) -> bool:
+        return any(model.knows(cause) for model in self.models.values())
+
+    def came(self, who: str, cause: Any) -> None:
+        """An award, or what may have been a spend, was asked for: what waits for it on that account goes on."""
+        if self.known(cause):
+            self.home(who).settle_waiting_for(cause)
+
+    def about(self, cause: Any, act: str, content: tuple[Any, ...], posting: Any) -> None:
+        """What needs a cause is done, is refused since that is another member's, or waits."""
+        home = self.home(posting.member)
+        if home.knows(cause):
+            getattr(home, act)(*content)
+            return
+        home.due()
+        if self.known(cause):
+            self.refused_as_anothers(posting)
+        else:
+            home.parked.append(MParked(cause, act, content, posting))
 
     def home(self, member: str) -> Model:
         """Where a member's points are; it knows whether the member, under this name, is frozen."""
@@ -132,6 +168,7 @@ class SideBySide(RuleBasedStateMachine):
             waiting = {"amount": amount, "order": order, "priority": priority, "cause": cause}
             self.ask(Award, member=who, key=award, activates_on="fulfilled", **waiting)
             self.home(who).award(award, amount, order, starts, None, priority)
+            self.came(who, award)
             return
         starts_at, expires_at = self.hour(starts), self.hour(ends)
         if starts is not None and ends is not None and ends <= starts:
@@ -145,6 +182,17 @@ class SideBySide(RuleBasedStateMachine):
         }
         self.ask(Award, member=who, key=award, **content)
         self.home(who).award(award, amount, order, starts_at, expires_at, priority)
+        self.came(who, award)
+
+    @rule(who=WHO, amount=AMOUNTS, ends=st.none() | HOURS)
+    def top_up(self, who: str, amount: int, ends: Any) -> None:
+        posting = self.ask(TopUp, member=who, amount=amount, currency="EUR", expires_at=self.hour(ends))
+        if self.single.asset == "stored_value":
+            self.home(who).credit("cash", amount, None, None, self.hour(ends), 0, None)
+            self.home(who).earned += amount
+        else:
+            self.home(who).due()
+            assert self.single.outcomes[posting.id].error.code == "asset_not_topped_up"
 
     @rule(who=WHO, amount=AMOUNTS, ends=st.none() | HOURS)
     def credit(self, who: str, amount: int, ends: Any) -> None:
@@ -187,7 +235,7 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(who=WHO, amount=AMOUNTS, at_most=st.booleans(), hours=st.integers(1, 5))
     def hold(self, who: str, amount: int, at_most: bool, hours: int) -> None:
-        name = f"h{len(self.holds)}"
+        name = f"{who}-h{len(self.holds)}"
         self.ask(Hold, member=who, hold=name, amount=amount, at_most=at_most, expires_at=self.hour(hours))
         if self.home(who).hold(name, amount, at_most, self.hour(hours)):
             self.holds.append((name, who))
@@ -198,6 +246,7 @@ class SideBySide(RuleBasedStateMachine):
         name, who = self.holds[pick % len(self.holds)]
         posting = self.ask(Capture, member=who, hold=name, amount=amount)
         self.home(who).capture(name, amount, posting.key)
+        self.came(who, (name, 1))
         self.spends.append(((name, 1), who))
 
     @precondition(lambda self: self.holds)
@@ -218,7 +267,7 @@ class SideBySide(RuleBasedStateMachine):
     def spend(self, who: str, pick: Any, amount: int, order: Any, generation: int, over_http: bool) -> None:
         hold, who = self.holds[pick % len(self.holds)] if pick is not None and self.holds else (None, who)
         is_new = over_http and hold is None
-        spend = (f"c{len(self.spends)}", generation)
+        spend = (f"{who}-c{len(self.spends)}", generation)
         posting = self.ask(
             Spend,
             member=who,
@@ -230,36 +279,47 @@ class SideBySide(RuleBasedStateMachine):
             is_new=is_new,
         )
         self.home(who).spend(spend, amount, hold, order, posting.key, is_new=is_new)
+        self.came(who, spend)
         self.spends.append((spend, who))
 
-    @rule(who=WHO, award=st.sampled_from(AWARDS), total=st.integers(0, 9))
-    def revoke(self, who: str, award: str, total: int) -> None:
-        award = f"{who}-{award}"
+    @rule(who=WHO, whose=ANYBODYS, award=st.sampled_from(AWARDS), total=st.integers(0, 9))
+    def revoke(self, who: str, whose: str | None, award: str, total: int) -> None:
+        award = f"{whose or who}-{award}"
         posting = self.ask(Revoke, member=who, award=award, total=total)
-        if award in self.home(who).awarded or award not in self.awards:
-            self.home(who).revoke(award, total, posting.key)
-        else:
-            self.refused_as_anothers(posting)
+        self.about(award, "revoke", (award, total, posting.key), posting)
 
-    @rule(who=WHO, award=st.sampled_from(AWARDS), ends=st.none() | HOURS)
-    def activate(self, who: str, award: str, ends: Any) -> None:
-        award, expires_at = f"{who}-{award}", self.hour(ends)
+    @rule(who=WHO, whose=ANYBODYS, award=st.sampled_from(AWARDS), ends=st.none() | HOURS)
+    def activate(self, who: str, whose: str | None, award: str, ends: Any) -> None:
+        award, expires_at = f"{whose or who}-{award}", self.hour(ends)
         posting = self.ask(Activate, member=who, award=award, expires_at=expires_at)
-        if award in self.home(who).awarded or award not in self.awards:
-            self.home(who).activate(award, expires_at)
-        else:
-            self.refused_as_anothers(posting)
+        self.about(award, "activate", (award, expires_at), posting)
 
     @precondition(lambda self: self.spends)
-    @rule(pick=st.integers(0, 99), total=st.integers(0, 10))
-    def give_back(self, pick: int, total: int) -> None:
-        spend, who = self.spends[pick % len(self.spends)]
-        if any(spend in model.spends for model in self.models.values()):
-            posting = self.ask(GiveBack, member=who, checkout=spend[0], generation=spend[1], total=total)
-            if spend in self.home(who).spends:
-                self.home(who).give_back(spend, total)
-            else:
-                self.refused_as_anothers(posting)
+    @rule(who=ANYBODYS, pick=st.integers(0, 99), total=st.integers(0, 10))
+    def give_back(self, who: str | None, pick: int, total: int) -> None:
+        spend, spender = self.spends[pick % len(self.spends)]
+        self.return_of(spend, who or spender, total)
+
+    @rule(who=WHO, whose=ANYBODYS, generation=st.integers(1, 2), total=st.integers(0, 10))
+    def give_back_of_the_next(self, who: str, whose: str | None, generation: int, total: int) -> None:
+        self.return_of((f"{whose or who}-c{len(self.spends)}", generation), who, total)
+
+    def return_of(self, spend: Any, who: str, total: int) -> None:
+        posting = self.ask(GiveBack, member=who, checkout=spend[0], generation=spend[1], total=total)
+        self.about(spend, "give_back", (spend, total), posting)
+
+    @precondition(lambda self: self.parked)
+    @rule()
+    def sweep(self) -> None:
+        self.flush()
+        for parked in self.parked:
+            home = self.home(parked.posting.member)
+            for shelf in (self.single, self.batched):
+                shelf.offer_again(parked.posting)
+            if self.known(parked.cause):
+                home.settle(parked)
+                if not home.knows(parked.cause):
+                    self.refused_as_anothers(parked.posting)
 
     def refused_as_anothers(self, posting: Any) -> None:
         """What was done while the members were one stays where it was done."""
@@ -298,7 +358,7 @@ class SideBySide(RuleBasedStateMachine):
         self.ask(UndoMerge, member=old, into=into, merge=merge)
         self.merged = None
         self.models[into].undo_merge(self.models[old], kept)
-        for parked in [parked for parked in self.models[into].parked if parked[0].startswith(old)]:
+        for parked in [parked for parked in self.models[into].parked if parked.posting.member == old]:
             self.models[into].parked.remove(parked)
             self.models[old].parked.append(parked)
         self.flush()
