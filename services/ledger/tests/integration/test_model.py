@@ -247,6 +247,26 @@ async def test_what_is_stored_is_what_was_decided(
                 await moves(row["shop"], ledger, elsewhere)
 
 
+async def test_what_a_take_back_forgets_when_its_award_goes_is_stored(ledger: Ledger) -> None:
+    stored = Stored(
+        "forgive", shop="shop", asset="points", database=ledger.runtime.database, loop=asyncio.get_running_loop()
+    )
+
+    def tell() -> None:
+        """Each step is compared with the database."""
+        stored.award(5, expires_at="06-01")
+        stored.award(5, member="n", key="a")
+        stored.merge()
+        stored.hold("h", 10)
+        stored.revoke("a", 2)
+        stored.undo(stored.last_merge)
+        stored.release("h")
+        stored.at("06-01").job()
+        assert stored.available == 5
+
+    await asyncio.to_thread(tell)
+
+
 async def moves(shop: str, ledger: Ledger, elsewhere: Ledger) -> None:
     """A story's shop is proved by its export, and is the same shop in another ledger."""
     content = await export_of(ledger, shop)

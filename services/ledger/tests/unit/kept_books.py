@@ -129,7 +129,8 @@ class KeptBooks:
     def _merging_keys(self, posting: Merge | UndoMerge) -> set[AccountKey]:
         """Of all assets that either has, both accounts."""
         both = (posting.member, posting.into)
-        assets = {key.asset for key in self.accounts if key.member in both} | {posting.asset}
+        known = {*self.accounts, *(outcome.account for outcome in self.outcomes.values())}
+        assets = {key.asset for key in known if key.member in both} | {posting.asset}
         return {AccountKey(self.shop, member, asset) for member in both for asset in assets}
 
     def _load_merged(self, state: State, merge: str) -> None:

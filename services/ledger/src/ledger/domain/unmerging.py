@@ -181,6 +181,11 @@ class _Moving:
             row.account, row.lot = source, None if found is None else found.number
             row.since_seq -= target.seq + 1
         target.shortfalls = [row for row in target.shortfalls if row.account is target]
+        came = {is_now.number for _, is_now in self._merged.lots}
+        for row in target.shortfalls:
+            if row.lot in came:  # whose award has gone; what waits here knows its order only
+                row.lot = None
+                self._journal.note_shortfall(row)
         source.shortfalls = sorted(rows, key=lambda row: row.age)
         return sum(row.owed for row in rows)
 

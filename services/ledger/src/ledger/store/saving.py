@@ -51,7 +51,7 @@ _CREDITED: Final = ("available", "pending", "earned", "seq", "hash", "last_at", 
 _LOT_CHANGES: Final = ("remaining", "pending", "ended", "taken_back")
 _HOLD_CHANGES: Final = ("state", "captured", "released", "expiring")
 _SPEND_CHANGES: Final = ("amount", "uses", "given_back", "ended", "reversed")
-_SHORTFALL_CHANGES: Final = ("missed", "held", "owed", "written_off")
+_SHORTFALL_CHANGES: Final = ("lot", "missed", "held", "owed", "written_off")
 _POSTING_CHANGES: Final = ("result", "first_seq", "last_seq", "code", "facts")
 
 _INSERT_ACCOUNT: Final = rows.insert_from_arrays(tables.account)
@@ -403,7 +403,7 @@ def _shortfalls(writes: Writes, decision: Decision) -> None:
     writes.add(
         _UPDATE_SHORTFALL,
         [
-            (row.account.id, row.source, row.key, row.missed, row.held, row.owed, row.written_off)
+            (row.account.id, row.source, row.key, row.lot, row.missed, row.held, row.owed, row.written_off)
             for row in decision.shortfalls
             if not row.fresh
         ],
