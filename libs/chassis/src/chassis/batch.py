@@ -6,7 +6,8 @@ What goes wrong is one of four kinds, each decided here and nowhere else:
 - *poison*: to the dead letters in the same transaction, the stream goes on; a database error that one message causes is
   bisected out;
 - *refused by the business*: a stored outcome of the use case, no error at all;
-- *a bug*: it is raised, and the consumer stops and says so.
+- *a bug*: if only some shops' messages meet it, those shops are set aside and the others go on; else it is raised, and
+  the consumer stops and says so.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from chassis import fence, waiting
+from chassis.aside import set_aside, shops_at_fault
 from chassis.database import (
     FIRST_BACKOFF_SECONDS,
     KEY_VIOLATION_TRIES,
     LONGEST_BACKOFF_SECONDS,
     Database,
+    Superseded,
     Transaction,
     is_bad_data,
     is_key_violation,
@@ -34,6 +37,9 @@ from chassis.pauses import pause
 from chassis.processing import lanes_of, process
 from chassis.telemetry import MESSAGES
 
+GOOD_SHOPS = 2
+"""Remembered at least: one that fails, and another that does not."""
+
 
 class Ending(Exception):
     """Told to stop while a batch could not be applied; nothing is lost, its position has not moved."""
@@ -45,6 +51,10 @@ class Applier:
     def __init__(self, name: str, consumer: Consumer, database: Database) -> None:
         self.next: dict[Partition, int] = {}
         """Next offset by partition, as this owner last read or wrote it; a partition without one is not ours yet."""
+        self.aside: list[str] = []
+        """Shops that were set aside since the worker last looked."""
+        self._good: set[str] = set()
+        """Shops whose messages were applied: some of them, so that one that fails can be told from all that would."""
         self._name = name
         self._consumer = consumer
         self._database = database
@@ -57,10 +67,17 @@ class Applier:
         """
         backoff = FIRST_BACKOFF_SECONDS
         key_violations = 0
+        bug: Exception | None = None
+        aside: set[str] = set()
         while True:
             try:
+                if bug is not None:
+                    aside |= await self._set_aside(messages, bug, aside)
+                    bug = None
                 await self._apply_once(messages, ends)
                 return
+            except Superseded:
+                raise
             except Exception as error:  # the four kinds are told apart here
                 key_violations += is_key_violation(error)
                 if is_transient(error) and key_violations < KEY_VIOLATION_TRIES:
@@ -68,12 +85,24 @@ class Applier:
                 elif is_bad_data(error):
                     await self._take_apart(messages, ends, stop, error)
                     return
+                elif bug is None:
+                    bug = error
+                    continue
                 else:
                     raise
             if stop.is_set():
                 raise Ending
             await pause(stop, backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+    async def _set_aside(self, messages: Sequence[Message], bug: Exception, before: set[str]) -> set[str]:
+        """Set the shops aside that alone meet a bug, so that the batch is applied without them; or raise it."""
+        shops = await shops_at_fault(self._database, self._consumer, messages, self._good) - before
+        if not shops:
+            raise bug
+        await set_aside(self._database, self._name, self._consumer, shops, bug)
+        self.aside += sorted(shops)
+        return shops
 
     async def _take_apart(
         self, messages: Sequence[Message], ends: Mapping[Partition, int], stop: asyncio.Event, error: Exception
@@ -108,6 +137,8 @@ class Applier:
         now_live = await with_lanes(await lanes_of(self._database, self._consumer, messages), once)
         self.next.update(ends)
         # From here on nothing may raise: the batch is committed and must not be taken for one that failed.
+        if len(self._good) < GOOD_SHOPS:
+            self._good.update(message.shop for message in now_live if message.command is not None and not message.dead)
         dead = sum(message.dead is not None for message in now_live)
         MESSAGES.labels(self._name, "applied").inc(len(now_live) - dead)
         MESSAGES.labels(self._name, "dead").inc(dead)

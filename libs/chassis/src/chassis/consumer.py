@@ -263,7 +263,10 @@ class Worker:
 
     async def _stem(self, messages: Sequence[Message]) -> None:
         """Quarantine shops that flood the dead letters; stop when there are many of them."""
-        self._to_quarantine |= self._flood.over(messages, time.monotonic())
+        now = time.monotonic()
+        self._flood.aside(self._applier.aside, now)
+        self._applier.aside.clear()
+        self._to_quarantine |= self._flood.over(messages, now)
         while self._to_quarantine:
             shop = min(self._to_quarantine)
             reason = f"{self._settings.dead_letters_per_shop} dead letters within a minute"
@@ -301,7 +304,10 @@ class Worker:
     async def _empty_queues(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                await queues.empty_all(self._database, self.consumer, self._settings.batch_size, stop)
+                aside = await queues.empty_all(
+                    self._database, self.name, self.consumer, self._settings.batch_size, stop
+                )
+                self._flood.aside(aside, time.monotonic())
             except Exception as error:  # noqa: BLE001  # a task of its own: the worker's loop raises the problem
                 if not is_transient(error):
                     self.problem = f"a queue could not be emptied: {error!r}"

@@ -1,4 +1,4 @@
-"""Floods of dead letters: one shop's are quarantined, many shops' stop the consumer, for then the fault is ours."""
+"""Floods of dead letters, and bugs: one shop's quarantine it, many shops' stop the consumer: then the fault is ours."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -35,6 +35,10 @@ class Flood:
         fresh = {s for s in set(dead) if self._counts[s] >= self._most_per_shop and s not in self._over}
         self._over.update(dict.fromkeys(fresh, now))
         return fresh
+
+    def aside(self, shops: Iterable[str], now: float) -> None:
+        """Shops that have just been set aside count as over the limit."""
+        self._over.update(dict.fromkeys(shops, now))
 
     @property
     def reason_to_stop(self) -> str | None:

@@ -6,19 +6,31 @@ from collections.abc import Sequence
 import asyncpg
 
 from chassis import waiting
-from chassis.database import KEY_VIOLATION_TRIES, Database, is_bad_data, is_key_violation, with_lanes
+from chassis.aside import set_aside
+from chassis.database import KEY_VIOLATION_TRIES, Database, is_bad_data, is_key_violation, is_transient, with_lanes
 from chassis.messages import Consumer, Message, read
 from chassis.outcome import Poison
 from chassis.processing import lanes_of, process
 
 
-async def empty_all(database: Database, consumer: Consumer, limit: int, stop: asyncio.Event) -> None:
-    """Apply what waits of every shop that is known by now and not quarantined."""
+async def empty_all(
+    database: Database, name: str, consumer: Consumer, limit: int, stop: asyncio.Event
+) -> Sequence[str]:
+    """Apply what waits of every shop that is known by now and not quarantined. Shops whose messages meet a bug (again:
+    they waited because they had) are set aside, and told; `name` is the consumer's for the log."""
     async with database.look() as driver:
         shops = await waiting.shops_with_queue(driver, consumer.name)
+    aside = []
     for shop in shops:
-        while not stop.is_set() and await empty_some(database, consumer, shop, limit):
-            pass
+        try:
+            while not stop.is_set() and await empty_some(database, consumer, shop, limit):
+                pass
+        except Exception as error:
+            if is_transient(error):
+                raise
+            await set_aside(database, name, consumer, [shop], error)
+            aside.append(shop)
+    return aside
 
 
 async def empty_some(database: Database, consumer: Consumer, shop: str, limit: int) -> bool:

@@ -200,6 +200,7 @@ class Runtime:
                 parked = await waiting.backlog(tx.driver, consumer.name)
                 telemetry.WAITING.labels(consumer.name).set(parked.count)
                 telemetry.WAITING_AGE.labels(consumer.name).set(parked.age_seconds)
+                telemetry.QUARANTINED.labels(consumer.name).set(await waiting.quarantined(tx.driver, consumer.name))
 
 
 async def _seen_to_its_end(part: Coroutine[Any, Any, None]) -> None:

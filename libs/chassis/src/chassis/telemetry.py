@@ -33,6 +33,9 @@ DEAD_LETTER_AGE = Gauge(
 )
 WAITING = Gauge("accrual_waiting_messages", "Messages that wait for their shop.", ["consumer"])
 WAITING_AGE = Gauge("accrual_waiting_age_seconds", "Age of the oldest waiting message.", ["consumer"])
+QUARANTINED = Gauge(
+    "accrual_shops_quarantined", "Shops whose messages wait until a person lets them go on.", ["consumer"]
+)
 RELAY_LAG = Gauge("accrual_relay_lag_rows", "Rows recorded and not yet sent.")
 RELAY_SENT = Counter("accrual_relay_sent_total", "Events sent to Kafka.")
 RELAY_LEADER = Gauge("accrual_relay_leader", "1 while this process leads the relay.")

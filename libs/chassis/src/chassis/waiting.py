@@ -91,6 +91,11 @@ async def quarantine(driver: asyncpg.Connection, consumer: str, shop: str, reaso
     )
 
 
+async def quarantined(driver: asyncpg.Connection, consumer: str) -> int:
+    """How many shops are quarantined."""
+    return int(await driver.fetchval("SELECT count(*) FROM quarantine WHERE consumer = $1", consumer))
+
+
 async def lift(driver: asyncpg.Connection, shop: str) -> int:
     """End a shop's quarantines; its queues empty by themselves. How many there were."""
     status = await driver.execute("DELETE FROM quarantine WHERE shop = $1", shop)

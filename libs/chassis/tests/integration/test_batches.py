@@ -214,7 +214,7 @@ async def test_a_waiting_message_that_the_database_refuses_is_taken_out_and_the_
 ) -> None:
     database, consumer = Database(offline.settings), _consumer()
     await _wait_in_queue(database, consumer, *(_raw(n, "bad-data" if n == 3 else "check-in") for n in range(6)))
-    await queues.empty_all(database, consumer, 100, asyncio.Event())
+    await queues.empty_all(database, "probe.activities", consumer, 100, asyncio.Event())
     assert await offline.effects() == [f"corner/a-{n}" for n in range(6) if n != 3]
     assert await offline.query('SELECT code, "offset" FROM dead_letter') == [("refused_by_database", 3)]
     assert await offline.query("SELECT count(*) FROM waiting") == [0]

@@ -1,13 +1,15 @@
 """What operators see and do: dead letters, what waits, quarantines."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
-from chassis import Transaction
+from chassis import Runtime, Transaction
 from chassis.database import Database
 from chassis.deadletters import expire, store
 from chassis.messages import Message, Raw
@@ -163,6 +165,23 @@ async def test_what_waits_is_listed_with_its_quarantine_which_can_be_lifted(
     assert ([message["offset"] for message in rest["waiting"]], rest["next"]) == ([7], None)
     assert (await client.delete("/v1/shops/corner/probe/quarantine")).json() == {"lifted": 1}
     assert await offline.query("SELECT count(*) FROM quarantine") == [0]
+
+
+async def test_what_needs_a_person_is_counted_for_the_alarms(offline: Probe) -> None:
+    runtime = Runtime(offline.service())
+    async with runtime.database.begin() as tx:
+        await join(tx.driver, "activities", [_message(number, b"{}") for number in (5, 6, 7)])
+        await quarantine(tx.driver, "activities", "corner", "too many")
+        await store(tx.driver, "activities", [_message(8, b"{}")])
+    await runtime._housekeep(runtime.database, asyncio.Event())
+    told = generate_latest().decode().splitlines()
+    for line in (
+        'accrual_waiting_messages{consumer="activities"} 3.0',
+        'accrual_shops_quarantined{consumer="activities"} 1.0',
+        'accrual_dead_letters_waiting{consumer="activities"} 1.0',
+    ):
+        assert line in told
+    await runtime.database.close()
 
 
 async def test_operations_need_their_scope(client: httpx.AsyncClient, tokens: Tokens) -> None:

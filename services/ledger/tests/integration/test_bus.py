@@ -138,6 +138,27 @@ async def _waiting(bus: Bus, count: int) -> bool:
     return len(await bus.sql("SELECT FROM waiting")) == count
 
 
+async def test_a_shop_whose_books_are_broken_waits_and_the_others_go_on(bus: Bus) -> None:
+    mill = PROGRAMME.model_copy(update={"shop": "mill"})
+    await publish(bus.servers, topics.PROGRAMMES.name, PROGRAMME, mill)
+    await publish(bus.servers, topics.POSTINGS.name, asked("a-1", Award(amount=50)))
+    await publish(bus.servers, topics.POSTINGS.name, asked("a-1", Award(amount=50), shop="mill"))
+    async with bus.running() as runtime:
+        await told(bus.servers, 2)
+        await bus.sql("UPDATE lot SET remaining = 30 WHERE account_id = (SELECT id FROM account WHERE shop = 'corner')")
+        before = await bus.sql("SELECT * FROM account WHERE shop = 'corner'")
+        for shop in ("corner", "mill"):
+            await publish(bus.servers, topics.POSTINGS.name, asked("d-1", Debit(amount=40), shop=shop))
+        records = await told(bus.servers, 3)
+        await wait_until(lambda: _waiting(bus, 1))
+        assert await runtime.faults() == []
+    assert (records[-1].key, records[-1].body["posting"]) == ("mill/m-1", "d-1")
+    assert [tuple(row) for row in await bus.sql("SELECT shop, reason FROM quarantine")] == [
+        ("corner", "a bug: BrokenBooks")
+    ]
+    assert await bus.sql("SELECT * FROM account WHERE shop = 'corner'") == before
+
+
 async def test_a_refusal_is_an_event_at_its_place_in_the_log(bus: Bus) -> None:
     await publish(bus.servers, topics.PROGRAMMES.name, PROGRAMME)
     await publish(
