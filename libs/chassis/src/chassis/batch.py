@@ -68,11 +68,10 @@ class Applier:
         backoff = FIRST_BACKOFF_SECONDS
         key_violations = 0
         bug: Exception | None = None
-        aside: set[str] = set()
         while True:
             try:
                 if bug is not None:
-                    aside |= await self._set_aside(messages, bug, aside)
+                    await self._set_aside(messages, bug)
                     bug = None
                 await self._apply_once(messages, ends)
                 return
@@ -95,14 +94,16 @@ class Applier:
             await pause(stop, backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
 
-    async def _set_aside(self, messages: Sequence[Message], bug: Exception, before: set[str]) -> set[str]:
+    async def _set_aside(self, messages: Sequence[Message], bug: Exception) -> None:
         """Set the shops aside that alone meet a bug, so that the batch is applied without them; or raise it."""
-        shops = await shops_at_fault(self._database, self._consumer, messages, self._good) - before
+        async with self._database.begin() as tx:
+            blocked = await self._blocked(tx, _shops(messages))
+        live = [message for message in messages if message.shop not in blocked]
+        shops = await shops_at_fault(self._database, self._consumer, live, self._good)
         if not shops:
             raise bug
         await set_aside(self._database, self._name, self._consumer, shops, bug)
         self.aside += sorted(shops)
-        return shops
 
     async def _take_apart(
         self, messages: Sequence[Message], ends: Mapping[Partition, int], stop: asyncio.Event, error: Exception
@@ -146,8 +147,7 @@ class Applier:
 
     async def _park(self, tx: Transaction, messages: Sequence[Message]) -> list[Message]:
         """Let messages of unknown or blocked shops wait; give back the others."""
-        shops = {m.shop for m in messages if m.command is not None}
-        blocked = await self._blocked(tx, shops)
+        blocked = await self._blocked(tx, _shops(messages))
         if blocked:  # rare: look again under the lock that whoever empties a queue takes too
             await waiting.lock(tx.driver, self._consumer.name, blocked)
             blocked = await self._blocked(tx, blocked)
@@ -164,3 +164,7 @@ class Applier:
         if self._consumer.known is not None:
             blocked |= shops - await self._consumer.known(tx, shops)
         return blocked
+
+
+def _shops(messages: Sequence[Message]) -> set[str]:
+    return {message.shop for message in messages if message.command is not None}

@@ -20,8 +20,8 @@ PARTITION = ("activities", 0)
 NAME = "probe.activities"
 
 
-def _consumer(usecase: Any = record) -> Consumer:
-    return Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: Record.of}, usecase)
+def _consumer(usecase: Any = record, known: Any = None) -> Consumer:
+    return Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: Record.of}, usecase, known=known)
 
 
 def _messages(consumer: Consumer, *told: tuple[str, str]) -> list[Message]:
@@ -74,6 +74,22 @@ async def test_it_is_known_from_before_that_other_shops_messages_meet_no_bug(off
     assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
     assert await offline.query('SELECT "offset" FROM waiting') == [2]
     assert await offline.effects() == ["corner/a-0", "mill/a-1"]
+    await database.close()
+
+
+async def test_shops_that_wait_anyway_are_not_tried(offline: Probe) -> None:
+    async def known(tx: Transaction, shops: set[str]) -> set[str]:
+        return shops - {"new"}
+
+    async def needs_to_know(tx: Transaction, commands: Sequence[Record]) -> Outcome:
+        assert all(command.shop != "new" for command in commands)
+        return await record(tx, commands)
+
+    database, consumer = Database(offline.settings), _consumer(needs_to_know, known)
+    await _apply(database, consumer, ("corner", "bug"), ("mill", "check-in"), ("new", "check-in"))
+    assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
+    assert await offline.query('SELECT "offset" FROM waiting ORDER BY "offset"') == [0, 2]
+    assert await offline.effects() == ["mill/a-1"]
     await database.close()
 
 
