@@ -2,15 +2,17 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from contracts import encode
 from contracts.orders import Order, Refund
 from contracts.structs import as_struct
-from rules.store import known_shops
+from rules.store import known_shops, standings
 from rules.testing import PAID, PLACED, cancellation, line, order, refund
 from rules.usecases.settling import SettleOrder, settle_orders
 from testkit import wait_until
+from testkit.plans import plan_of
 
 
 def awards(postings: list[dict[str, Any]]) -> list[tuple[str, int]]:
@@ -167,6 +169,15 @@ async def test_a_reversed_order_was_no_first_order(bench: Any) -> None:
     assert await bench.left() == {"m": 200}
     # What was judged once stays judged: a later state of the second order asks nothing more.
     assert await bench.tell(order(100, order="b", revision=2, placed_at=PLACED + timedelta(days=30))) == []
+
+
+async def test_what_a_large_batch_leaves_aside_is_looked_up_and_not_gone_through_for_each_order(bench: Any) -> None:
+    def ask(driver: Any) -> Any:
+        return standings(SimpleNamespace(driver=driver), [("s", "o", "m", PLACED)], aside=["s/o"])
+
+    async with bench.runtime.database.begin() as tx:
+        await tx.driver.execute("SET LOCAL plan_cache_mode = force_generic_plan")  # as it becomes by the sixth time
+        assert (await plan_of(tx.driver, ask)).count("hashed SubPlan") == 2
 
 
 async def test_foreign_currency_earns_at_the_stored_rate(bench: Any) -> None:

@@ -134,19 +134,22 @@ async def lock_members(tx: Transaction, members: Iterable[tuple[str, str]]) -> N
 async def standings(
     tx: Transaction, asked: Sequence[tuple[str, str, str, datetime]], *, aside: Iterable[str]
 ) -> dict[tuple[str, str, str], Standing]:
-    """For (shop, order, member, placed_at): what the stored orders say. `aside`: `shop/order` of those left out."""
+    """For (shop, order, member, placed_at): what the stored orders say. `aside`: `shop/order` of those left out.
+
+    They are looked up as rows: an array that is no constant is gone through for each order that is found.
+    """
     rows = await tx.driver.fetch(
         """
         SELECT w.shop, w."order", w.member,
             EXISTS (
                 SELECT FROM order_book AS b
                 WHERE b.shop = w.shop AND b.member = w.member AND (b.placed_at, b."order") < (w.placed_at, w."order")
-                    AND NOT b.reversed AND NOT b.test AND b.shop || '/' || b."order" <> ALL($5::text[])
+                    AND NOT b.reversed AND NOT b.test AND b.shop || '/' || b."order" NOT IN (SELECT unnest($5::text[]))
             ),
             EXISTS (
                 SELECT FROM order_book AS b
                 WHERE b.shop = w.shop AND b.member = w.member AND b.holds_bonus
-                    AND b.shop || '/' || b."order" <> ALL($5::text[])
+                    AND b.shop || '/' || b."order" NOT IN (SELECT unnest($5::text[]))
             )
         FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS w (shop, "order", member, placed_at)
         """,
