@@ -79,7 +79,7 @@ class KeptBooks:
         for key in sorted(self._keys_of(state, asked) | (set(self.accounts) if everyone else set())):
             state.add_account(self._account(key))
             own = [posting for posting in asked if state.home_of(posting) == key]
-            if everyone or merging or not self._only_credited(state.accounts[key], own):
+            if everyone or merging or not self._is_enough(state.accounts[key], own):
                 self._load_behind(state, state.accounts[key], asked, whole=bool(merging))
         self._load_foreign(state, asked)
         self._load_gift_days(state, asked)
@@ -178,9 +178,10 @@ class KeptBooks:
             lots={}, queue=None, holds={}, shortfalls=[], spends=[], noted=noted, fresh=False, changed=False,
         )  # fmt: skip
 
-    def _only_credited(self, account: Account, named: Sequence[Posting]) -> bool:
+    def _is_enough(self, account: Account, named: Sequence[Posting]) -> bool:
         due = account.next_due_at is not None and account.next_due_at <= self.now
-        return not due and account.debt == 0 and all(isinstance(posting, Award | TopUp | Credit) for posting in named)
+        light = (Award, TopUp, Credit, Hold)
+        return not due and account.debt == 0 and all(isinstance(posting, light) for posting in named)
 
     def _load_behind(self, state: State, account: Account, named: Sequence[Posting], *, whole: bool = False) -> None:
         key = account.key

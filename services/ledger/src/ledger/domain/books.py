@@ -321,14 +321,14 @@ class State:
     To load, for each account that the postings touch:
 
     - the account itself (a zero one with `fresh=True` if it is not stored yet). That is enough when it is only credited
-      (award, top-up, credit), owes nothing and `next_due_at` has not passed. Else also:
+      (award, top-up, credit) or points of it are held, owes nothing and `next_due_at` has not passed. Else also:
     - its lots with something remaining; its open holds; its shortfalls with something held, owed or written off;
     - the lots of the awards that revokes and activations name, whatever remains;
     - the holds that postings name, whatever their state;
     - the spends that postings name (a capture names its hold's id as checkout, generation 1), and all spends of the
       orders of those spends, of those awards, of the shortfalls (of one without an order its own spend), and of the
-      account's postings (of its awards too, if
-      more than they is asked); with each spend the lots that it used.
+      account's postings (of those that the account is enough for too, if more is asked of it); with each spend the
+      lots that it used.
 
     What a posting names may be another member's: it is loaded all the same, with an account of which the key is enough.
 

@@ -22,8 +22,8 @@ class Loaded:
     state: State
     positions: dict[int, int] = field(default_factory=dict)
     """By lane that is held: the highest position given so far."""
-    whole: set[UUID] = field(default_factory=set)
-    """Accounts whose lots with something remaining were all loaded."""
+    debited: set[UUID] = field(default_factory=set)
+    """Accounts of which more may change than a credit changes."""
     by_id: dict[UUID, Account] = field(default_factory=dict)
     """Accounts that are stored, by the store's handle."""
     noted: bool = False

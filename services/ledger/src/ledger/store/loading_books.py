@@ -32,6 +32,8 @@ from ledger.store import rows
 from ledger.store.loaded import FEW, Loaded, Question, ask, columns_of
 
 _CREDITS: Final = (Award, TopUp, Credit)
+_LIGHT: Final = (*_CREDITS, Hold)
+"""What looks at the account alone, if nothing is owed or due: a hold reserves an amount, and no lots."""
 
 _OWN: Final = attrgetter("account_key")
 """Where a posting goes while nobody was merged."""
@@ -48,19 +50,23 @@ class Named:
 
     def __init__(self, state: State, postings: Iterable[Posting]) -> None:
         self.debiting: set[AccountKey] = set()
+        self.reserving: set[AccountKey] = set()
         self.awards: set[PostingId] = set()
         self.holds: set[HoldId] = set()
         self.spends: set[SpendId] = set()
         self.orders: set[tuple[UUID, str]] = set()
         self.givers: set[AccountKey] = set()
         """Who gives, wherever its points are by now."""
-        self.credited: dict[AccountKey, list[str]] = {}
-        """Orders of awards: their spends matter only where the account is loaded whole."""
+        self.light: dict[AccountKey, list[str]] = {}
+        """Orders of awards and holds: their spends matter only where the account is loaded whole."""
         home: Callable[[Posting], AccountKey] = state.home_of if state.members else _OWN
         for posting in postings:
-            if isinstance(posting, _CREDITS):
+            if isinstance(posting, _LIGHT):
                 if posting.order is not None:
-                    self.credited.setdefault(home(posting), []).append(posting.order)
+                    self.light.setdefault(home(posting), []).append(posting.order)
+                if type(posting) is Hold:
+                    self.reserving.add(home(posting))
+                    self.holds.add(posting.hold_id)
                 continue
             self.debiting.add(key := home(posting))
             if posting.order is not None:
@@ -69,7 +75,7 @@ class Named:
                 self.awards.add(posting.award_id)
             elif isinstance(posting, Gift):
                 self.givers.add(key)
-            elif isinstance(posting, Hold | Capture | Release):
+            elif isinstance(posting, Capture | Release):
                 self.holds.add(posting.hold_id)
                 if isinstance(posting, Capture):  # remembered as the spend that it is, under its hold's name
                     self.spends.add(posting.spend_id)
@@ -83,11 +89,12 @@ async def books_of(driver: asyncpg.Connection, loaded: Loaded, whole: set[Accoun
     """Lots, holds, spends and shortfalls of the accounts that need them."""
     state = loaded.state
     ids = sorted(account.id for key, account in state.accounts.items() if key in whole and not account.fresh)
+    loaded.debited.update(state.accounts[key].id for key in named.reserving)
     foreign = _Foreign(driver, loaded)
     questions: list[Question] = [(_NAMED_HOLDS, tuple(columns_of(named.holds)))] if named.holds else []
     if ids:
-        for key in whole & named.credited.keys():
-            named.orders.update((state.accounts[key].id, order) for order in named.credited[key])
+        for key in whole & named.light.keys():
+            named.orders.update((state.accounts[key].id, order) for order in named.light[key])
         questions += [(_OPEN_HOLDS, (ids,)), (_OPEN_SHORTFALLS, (ids,))]
         if sum(loaded.by_id[account_id].seq for account_id in ids) <= FEW_ENTRIES:
             questions.append((_OPEN_LOTS, (ids,)))
@@ -98,7 +105,7 @@ async def books_of(driver: asyncpg.Connection, loaded: Loaded, whole: set[Accoun
     if ids:
         holds, shortfalls, *lots = found
         _add_open(loaded, named, holds, shortfalls, lots[0] if lots else await driver.fetch(_OPEN_LOTS, ids))
-        loaded.whole.update(ids)
+        loaded.debited.update(ids)
     await _named_awards(driver, loaded, named, foreign)
     await _spends(driver, loaded, named, foreign)
 

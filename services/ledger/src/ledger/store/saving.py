@@ -173,7 +173,7 @@ def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
     changed = [account for account in sorted(decision.accounts, key=_by_id) if not account.fresh]
     writes.add(
         _UPDATE_ACCOUNT,
-        [(account.id, *_account_changes(account)) for account in changed if account.id in loaded.whole],
+        [(account.id, *_account_changes(account)) for account in changed if account.id in loaded.debited],
     )
     writes.add(
         _UPDATE_CREDITED,
@@ -189,7 +189,7 @@ def _accounts(writes: Writes, loaded: Loaded, decision: Decision) -> None:
                 account.next_due_at,
             )
             for account in changed
-            if account.id not in loaded.whole
+            if account.id not in loaded.debited
         ],
     )
 
