@@ -182,6 +182,7 @@ class Runtime:
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # who calls is in the token
             timeout_graceful_shutdown=STOP_SECONDS // 2,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             http=Protocol,
