@@ -56,12 +56,15 @@ async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) ->
     """Activate, end holds and expire on accounts that nobody touches, lane by lane, until nothing is due.
 
     Each batch is a transaction of its own; the next look finds what is still due, so a crash loses nothing and a second
-    run finds nothing. An account that cannot be brought up to date holds up no other; the run fails when all are done.
+    run finds nothing. Accounts that cannot be brought up to date hold up no other, however many; the run fails when all
+    others are done.
     """
     lanes = await database.lane_count()
+    failed: dict[UUID, Exception] = {}
     while not stop.is_set():
         async with database.look() as driver:
-            due = await upkeep.due_accounts(driver, batch_size * lanes)
+            found = await upkeep.due_accounts(driver, batch_size * lanes + len(failed))
+        due = [account for account in found if account[0] not in failed]
         metrics.OVERDUE.set(len(due))
         by_lane: dict[int, list[UUID]] = defaultdict(list)
         for account_id, shop, member in due:
@@ -74,27 +77,31 @@ async def apply_due(database: Database, stop: asyncio.Event, batch_size: int) ->
             ]
         )
         done = await asyncio.gather(
-            *(_bring_up_to_date(database, stop, batches) for _ in range(BATCHES_AT_ONCE)), return_exceptions=True
+            *(_bring_up_to_date(database, stop, batches, failed) for _ in range(BATCHES_AT_ONCE)),
+            return_exceptions=True,
         )
-        for failure in done:
-            if failure is not None:
-                raise failure
+        for error in done:
+            if error is not None:
+                raise error
         if len(due) < batch_size * lanes:
-            return
+            break
+    if failed:
+        raise next(iter(failed.values()))
 
 
-async def _bring_up_to_date(database: Database, stop: asyncio.Event, batches: Iterator[tuple[int, list[UUID]]]) -> None:
-    failure: Exception | None = None
+async def _bring_up_to_date(
+    database: Database, stop: asyncio.Event, batches: Iterator[tuple[int, list[UUID]]], failed: dict[UUID, Exception]
+) -> None:
     for lane, account_ids in batches:
         if stop.is_set():
             return
-        failure = await _all_that_can_be(database, lane, account_ids) or failure
-    if failure is not None:
-        raise failure
+        await _all_that_can_be(database, lane, account_ids, failed)
 
 
-async def _all_that_can_be(database: Database, lane: int, account_ids: list[UUID]) -> Exception | None:
-    """Bring accounts up to date, halving them around those with which it fails; why it failed with one of them."""
+async def _all_that_can_be(
+    database: Database, lane: int, account_ids: list[UUID], failed: dict[UUID, Exception]
+) -> None:
+    """Bring accounts up to date, halving them around those with which it fails; `failed` says why."""
     try:
         async with database.begin([lane]) as tx:
             await usecases.bring_up_to_date(tx, account_ids)
@@ -103,11 +110,11 @@ async def _all_that_can_be(database: Database, lane: int, account_ids: list[UUID
             raise
         if len(account_ids) == 1:
             structlog.get_logger().error("account_stays_due", account=str(account_ids[0]), error=repr(error))
-            return error
+            failed[account_ids[0]] = error
+            return
         middle = len(account_ids) // 2
-        first = await _all_that_can_be(database, lane, account_ids[:middle])
-        return await _all_that_can_be(database, lane, account_ids[middle:]) or first
-    return None
+        await _all_that_can_be(database, lane, account_ids[:middle], failed)
+        await _all_that_can_be(database, lane, account_ids[middle:], failed)
 
 
 async def fold_sums(database: Database, stop: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from chassis.lanes import lane_of
+from chassis.lanes import LANES, lane_of
 from contracts.event import MAX_BODY_BYTES
 from contracts.ledger import PointsChanged
 from ledger import jobs, usecases
@@ -58,6 +58,23 @@ async def test_an_account_that_cannot_be_brought_up_to_date_holds_up_no_other(le
         )
         assert {row["member"] for row in ended} == {f"m-{number}" for number in range(20)} - {"m-7"}
         assert await ledger.sql("SELECT * FROM account WHERE member = 'm-7'") == before
+
+
+async def test_more_broken_accounts_than_a_look_finds_hold_up_no_other(ledger: Ledger) -> None:
+    """A look finds as many as there are lanes, with batches of one; the broken ones are the longest overdue."""
+    broken = [f"b-{number}" for number in range(3 * LANES)]
+    for member in broken:
+        await ledger.award(member, 10, expires_at=iso(hours=1))
+    await ledger.award("m-1", 10, expires_at=iso(hours=2))
+    await ledger.age(hours=3)
+    await ledger.sql("UPDATE account SET available = 3 WHERE member LIKE 'b-%'")
+    with pytest.raises(BrokenBooks):
+        await run_due(ledger, 1)
+    assert await ledger.buckets("m-1") == (0, 0, 0, 0)
+    assert [row["member"] for row in await ledger.sql(STILL_DUE)] == sorted(broken)
+
+
+STILL_DUE = "SELECT member FROM account WHERE next_due_at <= clock_timestamp() ORDER BY member"
 
 
 async def test_many_accounts_of_many_lanes_are_brought_up_to_date_in_batches_of_one_lane(
