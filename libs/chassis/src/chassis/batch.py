@@ -11,7 +11,7 @@ What goes wrong is one of four kinds, each decided here and nowhere else:
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
@@ -94,6 +94,11 @@ class Applier:
             await pause(stop, backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
 
+    def went_well(self, shops: Iterable[str]) -> None:
+        """Messages of these shops were applied, here or from their queues."""
+        if len(self._good) < GOOD_SHOPS:
+            self._good.update(shops)
+
     async def _set_aside(self, messages: Sequence[Message], bug: Exception) -> None:
         """Set the shops aside that alone meet a bug, so that the batch is applied without them; or raise it."""
         async with self._database.begin() as tx:
@@ -138,8 +143,7 @@ class Applier:
         now_live = await with_lanes(await lanes_of(self._database, self._consumer, messages), once)
         self.next.update(ends)
         # From here on nothing may raise: the batch is committed and must not be taken for one that failed.
-        if len(self._good) < GOOD_SHOPS:
-            self._good.update(message.shop for message in now_live if message.command is not None and not message.dead)
+        self.went_well(message.shop for message in now_live if message.command is not None and not message.dead)
         dead = sum(message.dead is not None for message in now_live)
         MESSAGES.labels(self._name, "applied").inc(len(now_live) - dead)
         MESSAGES.labels(self._name, "dead").inc(dead)

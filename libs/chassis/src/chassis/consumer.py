@@ -304,10 +304,11 @@ class Worker:
     async def _empty_queues(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                aside = await queues.empty_all(
+                emptied = await queues.empty_all(
                     self._database, self.name, self.consumer, self._settings.batch_size, stop
                 )
-                self._flood.aside(aside, time.monotonic())
+                self._applier.went_well(emptied.applied)
+                self._flood.aside(emptied.aside, time.monotonic())
             except Exception as error:  # noqa: BLE001  # a task of its own: the worker's loop raises the problem
                 if not is_transient(error):
                     self.problem = f"a queue could not be emptied: {error!r}"

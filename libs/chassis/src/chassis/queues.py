@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
 
@@ -13,24 +14,30 @@ from chassis.outcome import Poison
 from chassis.processing import lanes_of, process
 
 
-async def empty_all(
-    database: Database, name: str, consumer: Consumer, limit: int, stop: asyncio.Event
-) -> Sequence[str]:
-    """Apply what waits of every shop that is known by now and not quarantined. Shops whose messages meet a bug (again:
-    they waited because they had) are set aside, and told; `name` is the consumer's for the log."""
+class Emptied(NamedTuple):
+    """What became of shops that waited."""
+
+    applied: list[str]
+    """Some or all of their messages were."""
+    aside: list[str]
+    """Their messages met a bug (again: they waited because they had), and wait on."""
+
+
+async def empty_all(database: Database, name: str, consumer: Consumer, limit: int, stop: asyncio.Event) -> Emptied:
+    """Apply what waits of every shop that is known by now and not quarantined; `name` is the consumer's for the log."""
     async with database.look() as driver:
         shops = await waiting.shops_with_queue(driver, consumer.name)
-    aside = []
+    done = Emptied([], [])
     for shop in shops:
         try:
             while not stop.is_set() and await empty_some(database, consumer, shop, limit):
-                pass
+                done.applied.append(shop)
         except Exception as error:
             if is_transient(error):
                 raise
             await set_aside(database, name, consumer, [shop], error)
-            aside.append(shop)
-    return aside
+            done.aside.append(shop)
+    return done
 
 
 async def empty_some(database: Database, consumer: Consumer, shop: str, limit: int) -> bool:

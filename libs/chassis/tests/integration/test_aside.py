@@ -68,13 +68,26 @@ async def test_a_shop_whose_messages_meet_a_bug_waits_and_the_others_go_on(offli
 async def test_it_is_known_from_before_that_other_shops_messages_meet_no_bug(offline: Probe) -> None:
     database, consumer = Database(offline.settings), _consumer()
     applier = await _apply(database, consumer, ("corner", "check-in"), ("mill", "check-in"))
-    (bug,) = _messages(consumer, ("corner", "bug"))
-    bug.raw = bug.raw._replace(offset=2)
-    await applier.apply([bug], {PARTITION: 3}, asyncio.Event())
+    await _meet(applier, consumer, 2)
     assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
     assert await offline.query('SELECT "offset" FROM waiting') == [2]
     assert await offline.effects() == ["corner/a-0", "mill/a-1"]
     await database.close()
+
+
+async def test_it_is_known_from_their_queues_too(offline: Probe) -> None:
+    database, consumer = Database(offline.settings), _consumer()
+    applier = await _apply(database, consumer, ("corner", "check-in"))
+    applier.went_well(["mill"])  # as the worker says of queues that it has emptied
+    await _meet(applier, consumer, 1)
+    assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
+    await database.close()
+
+
+async def _meet(applier: Applier, consumer: Consumer, offset: int) -> None:
+    (bug,) = _messages(consumer, ("corner", "bug"))
+    bug.raw = bug.raw._replace(offset=offset)
+    await applier.apply([bug], {PARTITION: offset + 1}, asyncio.Event())
 
 
 async def test_shops_that_wait_anyway_are_not_tried(offline: Probe) -> None:
@@ -100,16 +113,16 @@ async def test_once_mended_and_let_go_it_goes_on_in_order_and_meeting_the_bug_ag
     await _apply(database, consumer, ("corner", "check-in"), ("mill", "check-in"), ("corner", "bug"))
     await offline.query("DELETE FROM quarantine")
     stop = asyncio.Event()
-    assert await queues.empty_all(database, NAME, consumer, 100, stop) == ["corner"]
+    assert await queues.empty_all(database, NAME, consumer, 100, stop) == ([], ["corner"])
     assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
     assert await offline.effects() == ["mill/a-1"]
-    assert await queues.empty_all(database, NAME, consumer, 100, stop) == []
+    assert await queues.empty_all(database, NAME, consumer, 100, stop) == ([], [])
 
     async def mended(tx: Transaction, commands: Sequence[Record]) -> Outcome:
         return await record(tx, [Record(c.shop, c.member, c.activity, "check-in", c.trace) for c in commands])
 
     await offline.query("DELETE FROM quarantine")
-    assert await queues.empty_all(database, NAME, _consumer(mended), 100, stop) == []
+    assert await queues.empty_all(database, NAME, _consumer(mended), 100, stop) == (["corner"], [])
     assert await offline.effects() == ["mill/a-1", "corner/a-0", "corner/a-2"]
     assert await offline.query("SELECT count(*) FROM waiting") == [0]
     await database.close()
