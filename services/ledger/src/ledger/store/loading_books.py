@@ -31,8 +31,7 @@ from ledger.domain.books import MOVED
 from ledger.store import rows
 from ledger.store.loaded import FEW, Loaded, Question, ask, columns_of
 
-_CREDITS: Final = (Award, TopUp, Credit)
-_LIGHT: Final = (*_CREDITS, Hold)
+_LIGHT: Final = (Award, TopUp, Credit, Hold)
 """What looks at the account alone, if nothing is owed or due: a hold reserves an amount, and no lots."""
 
 _OWN: Final = attrgetter("account_key")
