@@ -153,6 +153,25 @@ async def test_twenty_at_once_under_one_key_hold_once(counter: Counter) -> None:
     assert len(counter.ledger.holds) == 1
 
 
+async def test_what_the_same_key_holds_between_two_looks_is_the_answer(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look: Any = store.standing
+    others: list[Any] = []
+
+    async def standing(*asked: Any) -> store.Standing:
+        if not others:
+            others.append(None)
+            others[0] = await counter.hold(points=120, key="k")
+        return await look(*asked)
+
+    monkeypatch.setattr(store, "standing", standing)
+    mine = await counter.hold(points=120, key="k")
+    assert (others[0].status_code, mine.status_code, mine.text) == (201, 201, others[0].text)
+    assert counter.ledger.available["ann"] == 380
+    assert len(counter.ledger.holds) == 1
+
+
 async def test_twenty_at_once_for_one_checkout_hold_once(counter: Counter) -> None:
     answers = await asyncio.gather(*(counter.hold(points=120, key=f"k-{n}") for n in range(20)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19

@@ -85,8 +85,11 @@ async def begin(tx: Transaction, commands: Sequence[Begin]) -> Outcome:
     for command in commands:
         answer: Any = await _by_key(tx, command)
         if answer is None:
-            standing = await store.standing(tx, command.shop, command.checkout)
-            answer = _in_the_way(command, standing) or terms.get(command.shop) or ShopNotFound(shop=command.shop)
+            answer = _in_the_way(command, await store.standing(tx, command.shop, command.checkout))
+            if answer is None:
+                answer = terms.get(command.shop) or ShopNotFound(shop=command.shop)
+            else:  # unless the same key has made it since
+                answer = await _by_key(tx, command) or answer
         answers.append(answer)
     return Outcome(answers=answers)
 
