@@ -10,6 +10,7 @@ import pytest
 
 from chassis import Outcome, Transaction, fence, queues
 from chassis.batch import Applier
+from chassis.consumer import Stopped, Worker
 from chassis.database import Database
 from chassis.messages import EVERY_SHOP, Consumer, Message, Raw, read
 from contracts import encode, topics
@@ -147,6 +148,16 @@ async def test_a_bug_that_may_be_anyones_stops_the_consumer_and_sets_nobody_asid
     assert await offline.effects() == []
     assert await offline.query("SELECT next FROM consumer_offset") == [0]
     await database.close()
+
+
+async def test_many_shops_set_aside_within_a_minute_stop_the_consumer(offline: Probe) -> None:
+    worker = Worker("probe", _consumer(), Database(offline.settings), offline.settings)
+    shops = [f"s-{number}" for number in range(offline.settings.dead_letter_shops)]
+    worker._applier.aside += shops[1:]
+    await worker._stem([])
+    worker._applier.aside += shops[:1]
+    with pytest.raises(Stopped):
+        await worker._stem([])
 
 
 async def test_a_fault_that_passes_while_it_is_tried_whose_it_is_costs_a_try_and_no_more(offline: Probe) -> None:

@@ -79,6 +79,16 @@ async def test_a_connection_that_ended_between_two_transactions_costs_nobody_any
     await one.close()
 
 
+async def test_what_fails_without_a_word_of_the_server_ends_its_connection(one: Database) -> None:
+    with pytest.raises(TimeoutError):
+        async with one.look() as driver:
+            pid = await _pid(driver)
+            raise TimeoutError
+    async with one.look() as driver:
+        assert await _pid(driver) != pid
+    await one.close()
+
+
 async def test_who_waits_too_long_for_a_connection_may_come_again(
     one: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

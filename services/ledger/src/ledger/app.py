@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 
 from chassis import Outcome, Runtime, Service, Transaction
+from chassis.database import keep_as_it_is
 from ledger import api, consumers, start
 from ledger.connections import reading_settings, snapshot
 from ledger.jobs import jobs
@@ -62,14 +63,10 @@ async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
     url = settings.database_url.get_secret_value()
     reading = reading_settings(settings)
     pool = await asyncpg.create_pool(
-        url, min_size=0, max_size=READ_CONNECTIONS, reset=_keep_as_it_is, server_settings=reading
+        url, min_size=0, max_size=READ_CONNECTIONS, reset=keep_as_it_is, server_settings=reading
     )
     connect = partial(asyncpg.connect, url, server_settings=reading)
     runtime.extras["desk"] = api.Desk(runtime.database, pool, connect, partial(snapshot, settings))
-
-
-async def _keep_as_it_is(_: asyncpg.Connection) -> None:
-    """Reads leave nothing behind on their connection, so nothing is reset between them."""
 
 
 async def _close_desk(runtime: Runtime) -> None:

@@ -10,6 +10,7 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
+    # What redemption has heard of each shop's programme.
     """
     CREATE TABLE programme (
         shop text PRIMARY KEY,
@@ -19,6 +20,7 @@ STATEMENTS = (
         hold_minutes integer NOT NULL CHECK (hold_minutes > 0)
     )
     """,
+    # How each shop lets its members use points. The stop stands apart from the document: no apply undoes it.
     """
     CREATE TABLE "using" (
         shop text PRIMARY KEY,
@@ -28,6 +30,7 @@ STATEMENTS = (
         changed_at timestamptz NOT NULL
     )
     """,
+    # One row per attempt; at most one of a checkout is alive.
     """
     CREATE TABLE checkout (
         id uuid PRIMARY KEY,
@@ -68,6 +71,7 @@ STATEMENTS = (
     """,
     "CREATE INDEX checkout_unfinished ON checkout (changed_at) WHERE state IN ('intended', 'releasing')",
     "CREATE INDEX checkout_order ON checkout (shop, order_id) WHERE order_id IS NOT NULL",
+    # Which paid order a checkout belongs to: the first that named it.
     """
     CREATE TABLE claim (
         shop text NOT NULL,
@@ -76,6 +80,7 @@ STATEMENTS = (
         PRIMARY KEY (shop, checkout)
     )
     """,
+    # The newest revision of every order; its whole state only where points were ever used for it.
     """
     CREATE TABLE order_state (
         shop text NOT NULL,
@@ -86,6 +91,7 @@ STATEMENTS = (
         PRIMARY KEY (shop, order_id)
     )
     """,
+    # What was asked of the ledger for paid orders (points, given_back), and what it answered (debited and on).
     """
     CREATE TABLE spend (
         shop text NOT NULL,
