@@ -225,6 +225,20 @@ async def test_the_check_goes_round_all_accounts_and_tells_its_figures(ledger: L
     assert REGISTRY.get_sample_value("accrual_ledger_system_points", {"account": "issued"}) == -50
 
 
+@pytest.mark.parametrize(("rest", "seen"), [(0, 7), (1_000_000, 0)])
+async def test_all_accounts_are_added_up_again_once_it_is_small_beside_the_time_since(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, rest: int, seen: int
+) -> None:
+    monkeypatch.setattr(jobs, "SUMS_REST", rest)
+    await ledger.award("m-1", 10)
+    checker = jobs.Checker(batch_size=10)
+    await checker.run(ledger.runtime.database, asyncio.Event())
+    await ledger.sql("UPDATE account SET available = 17")
+    await checker.run(ledger.runtime.database, asyncio.Event())
+    assert REGISTRY.get_sample_value("accrual_ledger_sum_of_accounts") == seen
+    assert REGISTRY.get_sample_value("accrual_ledger_replay_mismatches") == 1
+
+
 async def test_due_accounts_are_found_longest_overdue_first(ledger: Ledger) -> None:
     await ledger.award("m-1", 10, expires_at=iso(hours=2))
     await ledger.award("m-2", 10, expires_at=iso(hours=1))
