@@ -2,7 +2,7 @@
 
 from ledger.domain import Award, Entry, Freeze, Hold, Result, Unfreeze
 
-from .test_postings import refused, unchanged
+from .refusing import refused, unchanged
 
 FROZEN = ("account_frozen", {"member": "m"})
 OPERATOR = '{"operator":"ana","reason":"lost_card"}'

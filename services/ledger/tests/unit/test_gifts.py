@@ -8,7 +8,7 @@ import pytest
 from ledger.domain import MAX_AMOUNT, Entry, Gift, Policy, Result, ShortfallPolicy
 from ledger.domain.lots import lot_number
 
-from .test_postings import refused, unchanged
+from .refusing import refused, unchanged
 
 
 def lots_of(shelf, member):

@@ -5,7 +5,7 @@ import json
 from ledger.domain import HoldState, Result
 from ledger.domain.lots import lot_number
 
-from .test_postings import refused, unchanged
+from .refusing import refused, unchanged
 
 
 def merged(shelf, **content):

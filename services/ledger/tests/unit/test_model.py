@@ -44,6 +44,7 @@ from ledger.domain import (
 )
 from testkit.exploring import examples
 
+from .slow_merging import merge, undo_merge
 from .slow_model import END_OF_TIME, GIFTS_A_DAY, GIVEN_A_DAY, START, Model, MParked
 
 ORDERS = ("o1", "o2", None)
@@ -346,7 +347,7 @@ class SideBySide(RuleBasedStateMachine):
         self.flush()
         old, into = ("m", "n") if back else ("n", "m")
         posting = self.ask(Merge, member=old, into=into)
-        kept = self.models[old].merge_into(self.models[into], posting.key)
+        kept = merge(self.models[old], self.models[into], posting.key)
         self.merged = (old, into, movement_id(posting), kept, len(self.asked))
         self.flush()
 
@@ -357,7 +358,7 @@ class SideBySide(RuleBasedStateMachine):
         old, into, merge, kept, _ = self.merged
         self.ask(UndoMerge, member=old, into=into, merge=merge)
         self.merged = None
-        self.models[into].undo_merge(self.models[old], kept)
+        undo_merge(self.models[old], self.models[into], kept)
         for parked in [parked for parked in self.models[into].parked if parked.posting.member == old]:
             self.models[into].parked.remove(parked)
             self.models[old].parked.append(parked)

@@ -4,8 +4,8 @@ import json
 
 from ledger.domain import Result
 
+from .refusing import refused, unchanged
 from .test_merging import dates, merged
-from .test_postings import refused, unchanged
 
 
 def test_what_nobody_touched_moves_back_as_it_was(shelf):
