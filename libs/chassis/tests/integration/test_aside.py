@@ -15,6 +15,7 @@ from chassis.database import Database
 from chassis.messages import EVERY_SHOP, Consumer, Message, Raw, read
 from contracts import encode, topics
 from contracts.activities import ActivityRecorded
+from testkit import wait_until
 from testkit.probe import Probe, Record, activity, record
 
 PARTITION = ("activities", 0)
@@ -77,10 +78,26 @@ async def test_it_is_known_from_before_that_other_shops_messages_meet_no_bug(off
 
 
 async def test_it_is_known_from_their_queues_too(offline: Probe) -> None:
-    database, consumer = Database(offline.settings), _consumer()
-    applier = await _apply(database, consumer, ("corner", "check-in"))
-    applier.went_well(["mill"])  # as the worker says of queues that it has emptied
-    await _meet(applier, consumer, 1)
+    known = {"corner"}
+
+    async def some(tx: Transaction, shops: set[str]) -> set[str]:
+        return shops & known
+
+    database, consumer = Database(offline.settings), _consumer(known=some)
+    await _apply(database, consumer, ("corner", "check-in"), ("mill", "check-in"))
+    worker = Worker("probe", consumer, database, offline.settings)
+    worker._applier.next[PARTITION] = 2
+    known.add("mill")
+    stop = asyncio.Event()
+    emptying = asyncio.create_task(worker._empty_queues(stop))
+
+    async def mill_was_emptied() -> bool:
+        return "mill/a-1" in await offline.effects()
+
+    await wait_until(mill_was_emptied)
+    stop.set()
+    await emptying
+    await _meet(worker._applier, consumer, 2)
     assert await _set_aside(offline) == [("corner", "a bug: ZeroDivisionError")]
     await database.close()
 
