@@ -344,10 +344,10 @@ def _reaches(
 
 def _write(verdicts: list[str], matched: int, fired: int, outranked: int, silenced: int, rule_set: RuleSet) -> None:
     """The verdicts of the rules that matched something."""
-    for index in range(matched.bit_length()):
-        bit = 1 << index
-        if not matched & bit:
-            continue
+    while matched:
+        bit = matched & -matched
+        matched ^= bit
+        index = bit.bit_length() - 1
         if fired & bit:
             verdicts[index] = Verdict.FIRED
         elif silenced & bit:

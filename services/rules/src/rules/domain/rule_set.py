@@ -93,8 +93,8 @@ class RuleSet:
         self._excluding = _Words([rule.exclude for rule in self.rules])
         self._with_gift_cards = _mask(bits, lambda rule: rule.basis.gift_cards)
         self._with_reward_lines = _mask(bits, lambda rule: rule.basis.reward_lines)
-        self._names_products = self._scopes.names_products or self._excluding.names_products
-        self._by_words: dict[Words, tuple[int, int]] = {}
+        self._named_products = self._scopes.products | self._excluding.products
+        self._by_words: dict[Words, tuple[int, int, int]] = {}
         self._claims: dict[int, Claim] = {}
         self._factors: dict[int, Factor] = {0: (1, 1)}
         self._names: dict[int, tuple[str, ...]] = {0: ()}
@@ -120,14 +120,16 @@ class RuleSet:
     def masks(self, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
         """For each line: the rules that it is in the scope of, and those for which it counts at all."""
         scoped, counted = [], []
-        remembered, judge = self._by_words.get, self._judge_words
+        remembered, judge, named = self._by_words.get, self._judge_words, self._named_products
         for line in lines:
             words = (line.categories, line.brand, line.tags)
-            scope, counts = remembered(words) or judge(words)
-            if self._names_products:
+            scope, of_any_product, counts = remembered(words) or judge(words)
+            if line.product in named or line.sku in named:
                 product, sku = line.product, line.sku or ""
                 scope &= self._scopes.of_product(product, sku)
                 counts &= ~self._excluding.any_product(product, sku)
+            else:
+                scope = of_any_product
             if line.gift_card:
                 counts &= self._with_gift_cards
             if line.reward:
@@ -136,11 +138,13 @@ class RuleSet:
             counted.append(counts)
         return scoped, counted
 
-    def _judge_words(self, words: Words) -> tuple[int, int]:
-        """Rules whose scope, products aside, takes a line with these words, and rules that do not exclude one."""
+    def _judge_words(self, words: Words) -> tuple[int, int, int]:
+        """Rules whose scope, products aside, takes a line with these words; those of them that name no product; and
+        rules that do not exclude one."""
         if len(self._by_words) >= REMEMBERED:
             self._by_words.clear()
-        judged = self._by_words[words] = (self._scopes.every_kind(*words), self._all & ~self._excluding.any_of(*words))
+        scope, counts = self._scopes.every_kind(*words), self._all & ~self._excluding.any_of(*words)
+        judged = self._by_words[words] = (scope, scope & self._scopes.of_any_product, counts)
         return judged
 
     def claim(self, mask: int) -> Claim:
@@ -222,9 +226,14 @@ class _Words:
         )
 
     @property
-    def names_products(self) -> bool:
-        """Whether any rule names a product."""
-        return bool(self._products)
+    def products(self) -> frozenset[str]:
+        """Products and SKUs that any rule names."""
+        return frozenset(self._products)
+
+    @property
+    def of_any_product(self) -> int:
+        """Rules that name none."""
+        return self._free[0]
 
     def of_product(self, product: str, sku: str) -> int:
         """Rules that name the product or SKU, or no product at all."""
