@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from chassis.database import is_transient, is_unstorable
+from contracts.faults import causes
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -114,10 +115,9 @@ class Problems:
 
 def _invalid(error: RequestValidationError) -> Response:
     """What is wrong with the request, and where."""
-    faults = [
-        {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in error.errors()
-    ]
-    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+    found = causes(error.errors())
+    faults = [{"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in found]
+    if any(fault["type"] == "json_invalid" for fault in found):
         return problem_response(400, "malformed_json", "the body is not JSON")
     return problem_response(
         422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}

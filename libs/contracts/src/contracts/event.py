@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from contracts.faults import causes
 from contracts.structs import CONTROL_FREE, as_struct, may_differ, struct_of
 
 MAX_ID_LENGTH = 64
@@ -152,9 +153,7 @@ def _decoder(event_class: type[Event]) -> Callable[[bytes], Any]:
 
 def _summary(error: ValidationError) -> str:
     """The first faults by place and kind. Values are left out: a dead letter's reason must hold no personal data."""
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)[:5]
-    ]
-    more = error.error_count() - len(faults)
+    found = causes(error.errors(include_url=False, include_context=False, include_input=False))
+    faults = [f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in found[:5]]
+    more = len(found) - len(faults)
     return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")

@@ -10,6 +10,7 @@ from contracts import Event, Malformed, decode, encode, topics
 from contracts.__main__ import ROOT, check
 from contracts.documents import asyncapi, files, schema
 from contracts.event import MAX_BODY_BYTES
+from contracts.faults import causes
 from contracts.orders import MAX_LINES, OrderPaid
 from contracts.structs import as_struct
 from contracts.topic import Topic
@@ -116,6 +117,15 @@ def test_what_does_not_fit_is_malformed_and_the_reason_says_where(changes: dict[
 def test_bytes_that_are_no_event_are_malformed(body: bytes | None) -> None:
     with pytest.raises(Malformed):
         decode(OrderPaid, body)
+
+
+def test_a_reason_names_the_item_at_fault_and_not_that_the_others_are_too_few() -> None:
+    faults = [
+        {"type": "extra_forbidden", "loc": ("cart", "lines", 0, "line"), "msg": "no such field"},
+        {"type": "too_short", "loc": ("cart", "lines"), "msg": "not one item after validation"},
+        {"type": "too_short", "loc": ("cart", "line"), "msg": "not one character"},
+    ]
+    assert causes(faults) == [faults[0], faults[2]]
 
 
 def test_the_reason_holds_no_value_of_the_message() -> None:

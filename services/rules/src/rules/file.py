@@ -20,6 +20,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
+from contracts.faults import causes
 from contracts.money import decimals
 from rules.documents import RuleSetDocument
 from rules.domain.explanation import money as money_text
@@ -213,7 +214,8 @@ def _checked(validate: Callable[[Any], Any], value: Any, where: str) -> Any:
         return validate(value)
     except ValidationError as error:
         faults = [
-            f"{'.'.join(str(part) for part in (where, *fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            f"{'.'.join(str(part) for part in (where, *fault['loc']))}: {fault['msg']}"
+            for fault in causes(error.errors())
         ]
         raise FileFault("\n".join(faults)) from error
 
