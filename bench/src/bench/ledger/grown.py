@@ -69,7 +69,7 @@ async def measure(system: System, *, members: int, entries: int) -> list[Figure]
             port, SINGLE_CALLERS, SECONDS, lambda: request("POST", "/", port, token, body)
         )  # fmt: skip
     floors.say("bare_asgi_per_second", bare.per_second)
-    with serving(system, grown, "api") as port:
+    async with serving(system, grown, "api") as port:
         figures += await _reads(port, token, members, began_at, bare.per_second)
         numbers = count()
         single = await closed_loop(
@@ -160,7 +160,7 @@ async def _mixed(system: System, grown: Books, token: str, members: int) -> list
 async def _both(system: System, grown: Books) -> AsyncIterator[int]:
     """A worker for Kafka and an API for callers, as replicas of the two are run; the API's port."""
     # Small batches: a hold waits for the lanes until the one before it has ended.
-    with serving(system, grown, "worker", {"LEDGER_BATCH_SIZE": "200"}), serving(system, grown, "api") as port:
+    async with serving(system, grown, "worker", {"LEDGER_BATCH_SIZE": "200"}), serving(system, grown, "api") as port:
         yield port
 
 

@@ -40,7 +40,7 @@ async def measure(system: System, *, members: int) -> list[Figure]:
         due = await connection.fetchval(_DUE)
         assert due == members, f"{due} of {members} members are due: lots ended before all were there"
         beside = asyncio.create_task(_post_beside(on))
-        with serving(system, on, "jobs", {"LEDGER_DUE_EVERY_SECONDS": "1"}):
+        async with serving(system, on, "jobs", {"LEDGER_DUE_EVERY_SECONDS": "1"}):
             started_at = time.monotonic()
 
             async def nothing_due() -> bool:

@@ -33,13 +33,13 @@ async def measure(system: System) -> list[Figure]:
     await run(on.settings, Load(members=MEMBERS, operations=0))
     await run(on.settings, Load(MEMBERS, OPERATIONS), processes=2)
     folder = system.settings.var / "verified-seals"
-    with serving(system, on, "jobs", {"LEDGER_SEAL_FOLDER": str(folder), "LEDGER_SEAL_EVERY_SECONDS": "1"}):
-        async with on.superuser() as connection:
+    jobs = serving(system, on, "jobs", {"LEDGER_SEAL_FOLDER": str(folder), "LEDGER_SEAL_EVERY_SECONDS": "1"})
+    async with jobs, on.superuser() as connection:
 
-            async def all_sealed() -> bool:
-                return not await connection.fetchval(_UNSEALED)
+        async def all_sealed() -> bool:
+            return not await connection.fetchval(_UNSEALED)
 
-            await wait_until(all_sealed, timeout_seconds=SEAL_SECONDS, every_seconds=0.5, what="all rows to be sealed")
+        await wait_until(all_sealed, timeout_seconds=SEAL_SECONDS, every_seconds=0.5, what="all rows to be sealed")
     file = system.settings.var / "verified.ndjson"
     export_seconds = _export(system, on, file)
     entries = await on.count("entry")

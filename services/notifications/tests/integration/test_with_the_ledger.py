@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,40 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from local.child import free_port
-from testkit import wait_until
+from testkit import process, wait_until
 from testkit.tokens import Tokens
 
 from .conftest import SHOP
 from .test_announcing import midnight
 
 LEDGER_SECONDS = 30
-"""For a process to start on a machine that is busy with other tests."""
-
-
-@asynccontextmanager
-async def ledger_process(environment: dict[str, str], port: int, log: Path) -> AsyncIterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ledger", "all"],
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        async with httpx.AsyncClient() as http:
-
-            async def ready() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    return (await http.get(f"http://127.0.0.1:{port}/ready")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await wait_until(ready, timeout_seconds=LEDGER_SECONDS, what="the ledger to be ready")
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+"""For what the ledger does to be seen, on a machine that is busy with other tests."""
 
 
 @pytest.fixture
@@ -66,7 +39,7 @@ async def real_ledger(
         "LEDGER_INSTANCE": "test",
     }
     async with (
-        ledger_process(environment, port, tmp_path / "ledger.log"),
+        process.running("ledger", "all", environment, log=tmp_path / "ledger.log"),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=tokens.headers()) as client,
     ):
         yield client
@@ -174,12 +147,12 @@ async def test_after_a_restore_of_the_ledger_accounts_are_as_it_has_them(
 
         async with world.running(ledger_url=url):
             await world.open_shop(*members)
-            async with ledger_process(environment(database.name), port, tmp_path / "ledger.log"):
+            async with process.running("ledger", "all", environment(database.name), log=tmp_path / "ledger.log"):
                 await award(members, 10)
                 await wait_until(as_the_ledger, timeout_seconds=LEDGER_SECONDS, what="all to be told")
             await as_superuser(f'CREATE DATABASE "{backup}" TEMPLATE "{database.name}" OWNER ledger_owner')
             try:
-                async with ledger_process(environment(database.name), port, tmp_path / "ledger.log"):
+                async with process.running("ledger", "all", environment(database.name), log=tmp_path / "ledger.log"):
                     await award(members[:6], 5)
                     await award(members[:3], 2)
                     await wait_until(as_the_ledger, timeout_seconds=LEDGER_SECONDS, what="what will be lost")
@@ -187,7 +160,7 @@ async def test_after_a_restore_of_the_ledger_accounts_are_as_it_has_them(
                 assert (refused.returncode, "the topic was told of positions up to" in refused.stderr) == (1, True)
                 restored = command("restore")
                 assert restored.returncode == 0, restored.stderr
-                async with ledger_process(environment(backup), port, tmp_path / "ledger.log"):
+                async with process.running("ledger", "all", environment(backup), log=tmp_path / "ledger.log"):
                     await award(members[2:8], 1)
                     await wait_until(as_the_ledger, timeout_seconds=LEDGER_SECONDS, what="accounts to be right")
                     assert await world.query("SELECT DISTINCT epoch FROM account") == [2]

@@ -1,11 +1,7 @@
 """Redemption and a real ledger process, over real HTTP and real Kafka: from the quote to the last refund."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +23,12 @@ from redemption.domain.checkout import State
 from redemption.holding import Desk
 from redemption.settings import RedemptionSettings
 from redemption.usecases import checkouts
-from testkit import wait_until
+from testkit import process, wait_until
 
 from .conftest import SHOP, cart, intending, order, refund
 
 LEDGER_SECONDS = 30
-"""For a process to start on a machine that is busy with other tests."""
+"""For what the ledger does to be seen, on a machine that is busy with other tests."""
 
 
 @dataclass
@@ -107,32 +103,6 @@ class Pair:
         await wait_until(is_so, what=f"{checkout} to show {wanted}")
 
 
-@asynccontextmanager
-async def ledger_process(environment: dict[str, str], port: int, log: Path) -> AsyncIterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ledger", "all"],
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        async with httpx.AsyncClient() as http:
-
-            async def ready() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    return (await http.get(f"http://127.0.0.1:{port}/ready")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await wait_until(ready, timeout_seconds=LEDGER_SECONDS, what="the ledger to be ready")
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest_asyncio.fixture
 async def pair(
     service_database: Callable[[str], Awaitable[Any]], topics: str, tokens: Any, tmp_path: Path
@@ -163,7 +133,7 @@ async def pair(
     producer = AIOKafkaProducer(bootstrap_servers=topics, acks="all")
     headers = tokens.headers(shop=SHOP)
     async with (
-        ledger_process(environment, ledger_port, tmp_path / "ledger.log"),
+        process.running("ledger", "all", environment, log=tmp_path / "ledger.log"),
         producer,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{own_port}", headers=headers) as own,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{ledger_port}", headers=headers) as ledger,
