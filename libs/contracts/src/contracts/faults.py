@@ -9,9 +9,5 @@ Fault = TypeVar("Fault", bound=Any)
 
 def causes(faults: Sequence[Fault]) -> list[Fault]:
     """A tuple is counted without the items that are at fault; that it is too short then is their fault."""
-    places = [tuple(fault["loc"]) for fault in faults]
-    return [
-        fault
-        for fault, place in zip(faults, places, strict=True)
-        if fault["type"] != "too_short" or not any(len(p) > len(place) and p[: len(place)] == place for p in places)
-    ]
+    above = {tuple(fault["loc"][:depth]) for fault in faults for depth in range(len(fault["loc"]))}
+    return [fault for fault in faults if fault["type"] != "too_short" or tuple(fault["loc"]) not in above]
