@@ -19,6 +19,9 @@ RETRY_AFTER_SECONDS = 1
 """What an overloaded or briefly unable service asks its callers to wait."""
 
 
+TOLD_FAULTS: Final = 100
+"""Of one request, in its refusal; how many more there are is told as `more`. Nobody mends a thousand at a time."""
+
 _CODES: Final = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed"}
 """Of what the framework itself refuses."""
 
@@ -116,11 +119,15 @@ class Problems:
 def _invalid(error: RequestValidationError) -> Response:
     """What is wrong with the request, and where."""
     found = causes(error.errors())
-    faults = [{"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])} for fault in found]
+    faults = [
+        {"at": ".".join(str(part) for part in fault["loc"]), "reason": str(fault["msg"])}
+        for fault in found[:TOLD_FAULTS]
+    ]
+    more = {"more": len(found) - len(faults)} if len(found) > len(faults) else {}
     if any(fault["type"] == "json_invalid" for fault in found):
         return problem_response(400, "malformed_json", "the body is not JSON")
     return problem_response(
-        422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults}
+        422, "invalid_request", "; ".join(f"{f['at']}: {f['reason']}" for f in faults[:5]), {"errors": faults, **more}
     )
 
 

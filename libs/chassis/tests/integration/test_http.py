@@ -34,6 +34,7 @@ class Note(BaseModel):
 
     text: str
     number: int = 0
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass
@@ -359,6 +360,9 @@ async def test_a_body_that_does_not_fit_is_a_problem_that_says_where(
         refused = _refused(await client.post(f"{base}/notes", headers=headers, content=content), status, code)
         if content == b'{"number": 1}':
             assert refused["errors"] == [{"at": "body.text", "reason": "Field required"}]
+    many = json.dumps({"text": "", "numbers": ["x"] * 300}).encode()
+    refused = _refused(await client.post(f"{base}/notes", headers=headers, content=many), 422, "invalid_request")
+    assert (len(refused["errors"]), refused["errors"][99]["at"], refused["more"]) == (100, "body.numbers.99", 200)
     deep = await client.post(f"{base}/notes", headers=headers, content=b"[" * 1_999)
     assert deep.status_code == 400
     assert deep.headers["content-type"] == "application/problem+json"

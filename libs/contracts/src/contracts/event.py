@@ -7,9 +7,9 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints, ValidationError
 
-from contracts.faults import causes
+from contracts.faults import FirstFaults, causes
 from contracts.structs import CONTROL_FREE, as_struct, may_differ, struct_of
 
 MAX_ID_LENGTH = 64
@@ -77,7 +77,7 @@ Text = Annotated[str, StringConstraints(pattern=CONTROL_FREE, max_length=1_024)]
 """Words without control characters: some of them cannot be stored."""
 
 
-class Model(BaseModel):
+class Model(FirstFaults):
     """A part of an event. Strict: a number in quotes is a mistake. Unknown fields may come from a newer writer."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", ser_json_timedelta="iso8601")

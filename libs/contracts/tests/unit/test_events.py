@@ -128,6 +128,16 @@ def test_a_reason_names_the_item_at_fault_and_not_that_the_others_are_too_few() 
     assert causes(faults) == [faults[0], faults[2]]
 
 
+@pytest.mark.parametrize("field", ["lines", "refunds", "tenders", "cancellations"])
+def test_of_very_many_items_at_fault_the_first_is_told(field: str) -> None:
+    body = json.loads(encode(OrderPaid.example()))
+    with pytest.raises(Malformed) as refused:
+        decode(OrderPaid, json.dumps({**body, field: [{}] * 100_000}).encode())
+    told = refused.value.reason.split("; ")
+    assert 2 <= len(told) <= 4
+    assert all(fault.startswith(f"{field}.0.") for fault in told)
+
+
 def test_the_reason_holds_no_value_of_the_message() -> None:
     with pytest.raises(Malformed) as refused:
         decode(OrderPaid, _body(member="ann@example.org", currency="secret"))

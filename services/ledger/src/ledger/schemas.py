@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
+from contracts.faults import FirstFaults
 from contracts.postings import Activate, Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
 
 OWN_FIELDS = ("activates_on", "approver", "proposer")
@@ -22,7 +23,7 @@ MAX_MEMBERS = 1_000
 PositivePoints = Annotated[Points, Field(ge=1)]
 
 
-class Asked(BaseModel):
+class Asked(FirstFaults):
     """A part of a request: strict, and a misspelt field is a mistake."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")

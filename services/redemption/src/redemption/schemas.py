@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from contracts.amounts import amounts
 from contracts.event import MAX_MINOR_UNITS, MAX_POINTS, Currency, MemberId, Money, OpaqueId
+from contracts.faults import FirstFaults
 from contracts.money import decimals
 from contracts.orders import MAX_LINES, MAX_QUANTITY, Label, Line, Order, Rate
 from redemption.domain.errors import RateMissing
@@ -42,7 +43,7 @@ Reasons = Literal[
 ]
 
 
-class Asked(BaseModel):
+class Asked(FirstFaults):
     """A part of a request: strict, and a misspelt field is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     StrictBool,
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from contracts.event import MAX_MINOR_UNITS, OpaqueId
+from contracts.faults import FirstFaults
 from rules.domain.calendar import Grant, Hours, Lasting, Trigger, Validity, Window
 from rules.domain.rounding import Rounding
 from rules.domain.rule import (
@@ -77,7 +77,7 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[tuple[Word, ...], Field(max_length=MAX_WORDS)]
 
 
-class Document(BaseModel):
+class Document(FirstFaults):
     """A part of a rule. Unknown fields are mistakes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
