@@ -7,7 +7,6 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contracts.event import Instant, MemberId, OpaqueId, Points, PostingKey
-from contracts.faults import FirstFaults
 from contracts.postings import Activate, Asset, Award, Cause, Credit, Debit, GiveBack, Revoke, Spend, TopUp
 
 OWN_FIELDS = ("activates_on", "approver", "proposer")
@@ -23,7 +22,7 @@ MAX_MEMBERS = 1_000
 PositivePoints = Annotated[Points, Field(ge=1)]
 
 
-class Asked(FirstFaults):
+class Asked(BaseModel):
     """A part of a request: strict, and a misspelt field is a mistake."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")

@@ -8,7 +8,6 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from contracts.event import OpaqueId
-from contracts.faults import FirstFaults
 from contracts.programmes import Language
 from notifications.domain import MAX_LEADS, Channel, Facts, Reminders, Scenario
 from notifications.domain import Settings as ShopSettings
@@ -42,7 +41,7 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=128, strip_whit
 Words = Annotated[str, AfterValidator(_no_nul)]
 
 
-class Asked(FirstFaults):
+class Asked(BaseModel):
     """A request: what it does not know is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

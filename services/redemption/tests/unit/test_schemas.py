@@ -87,3 +87,10 @@ def test_carts_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
 def test_ids_that_look_like_personal_data_are_refused(member: str) -> None:
     with pytest.raises(ValidationError):
         AskedCheckout(member=member, cart=cart())
+
+
+@pytest.mark.parametrize("part", ["lines", "coupons"])
+def test_of_very_many_items_at_fault_the_first_is_told(part: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        cart(**{part: [{}] * 10_000})
+    assert {fault["loc"][:2] for fault in refused.value.errors() if fault["type"] != "too_short"} == {(part, 0)}
