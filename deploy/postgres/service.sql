@@ -10,6 +10,8 @@ ALTER ROLE :"app" SET lock_timeout = '10s';
 ALTER ROLE :"app" SET statement_timeout = '30s';
 ALTER ROLE :"app" SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE :"app" SET transaction_timeout = '60s';
-CREATE DATABASE :"database" OWNER :"owner";
+-- Text in order of its code points, as programs compare it, whatever language the server speaks.
+CREATE DATABASE :"database" OWNER :"owner" TEMPLATE template0 ENCODING 'UTF8'
+    LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8';
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database" TO :"app";

@@ -19,4 +19,6 @@ def test_variables_are_quoted_as_psql_quotes_them() -> None:
 
 def test_the_app_role_owns_nothing() -> None:
     owning = [statement for statement in statements(VARIABLES) if "OWNER" in statement]
-    assert owning == ['CREATE DATABASE "ledger" OWNER "ledger_owner"']
+    assert [statement.split(" TEMPLATE")[0] for statement in owning] == [
+        'CREATE DATABASE "ledger" OWNER "ledger_owner"'
+    ]

@@ -41,16 +41,20 @@ LONGEST_BACKOFF_SECONDS = 1.0
 KEY_VIOLATION_TRIES = 3
 """A unique violation is a race at first: the next try finds the row. One that comes back so often is none."""
 
-BY_KEY = {
+SESSION = {
+    # Each statement sees what was committed before it: whoever has waited for a lane must not see what was before it.
+    "default_transaction_isolation": "read committed",
+    # A killed process must not keep its locks until a statement of its own ends.
+    "client_connection_check_interval": "1000",
+    # Every statement of a service reads by key. Plans made while tables were small, or filled just now and without
+    # statistics, must not stay when they have grown.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
 }
-"""Settings of a connection whose every statement reads by key, as a service's do. Plans made while tables were small
-or filled just now and without statistics, must not stay when they have grown."""
-
+"""What a service's every connection tells the server, whatever the server prefers."""
 
 _LANES_THEN_CLOCK = (
     "SELECT clock_timestamp() FROM (SELECT count(pg_advisory_xact_lock($1::int, lane))"
@@ -129,9 +133,7 @@ class Database:
                     "lock_timeout": _ms(settings.lock_timeout_seconds),
                     "idle_in_transaction_session_timeout": _ms(settings.transaction_timeout_seconds),
                     "transaction_timeout": _ms(settings.transaction_timeout_seconds),
-                    # A killed process must not keep its locks until a statement of its own ends.
-                    "client_connection_check_interval": "1000",
-                    **BY_KEY,
+                    **SESSION,
                 },
             )
             await self._opened  # connects to nothing, so it is there at once

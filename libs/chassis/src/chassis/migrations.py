@@ -30,8 +30,26 @@ STATEMENT_TIMEOUT = "15min"
 """Longest single statement of a migration."""
 
 
-class StaleSchema(Exception):
+_FIT = "SELECT current_setting('server_encoding') = 'UTF8' AND 'Z' < 'a'"
+"""Whether text is UTF-8 and in order of its code points: every language that Postgres knows puts a before Z."""
+
+
+class UnfitDatabase(Exception):
+    """This code must not run on the database as it is; the message says why."""
+
+
+class StaleSchema(UnfitDatabase):
     """The database's schema is not the one that this code was written for."""
+
+
+class ForeignText(UnfitDatabase):
+    """The database has text, or compares it, otherwise than this code does."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "text must be UTF-8 and compared by code points, not by a language; make the database with"
+            " TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+        )
 
 
 def upgrade(migration_url: str, folder: Path, app_role: str) -> None:
@@ -61,9 +79,11 @@ def role_of(database_url: str) -> str:
 
 
 async def check(database_url: str, folder: Path) -> None:
-    """Raise `StaleSchema` unless the database has exactly the newest migration of this code."""
+    """Raise `UnfitDatabase` unless it has exactly the newest migration of this code, and text in Python's order."""
     driver = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_SECONDS)
     try:
+        if not await driver.fetchval(_FIT):
+            raise ForeignText
         exists = await driver.fetchval("SELECT to_regclass('alembic_version')::text")
         stored = await driver.fetchval("SELECT version_num FROM alembic_version") if exists else None
     finally:
@@ -83,6 +103,8 @@ async def _run(url: str) -> None:
 
 
 def _migrate(conn: Connection) -> None:
+    if not conn.execute(text(_FIT)).scalar_one():
+        raise ForeignText
     conn.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     conn.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     conn.commit()

@@ -247,16 +247,20 @@ def run(build: Callable[[], Service]) -> None:
     service = build()
     telemetry.set_up(service.name, service.settings)
     url = service.settings.database_url.get_secret_value()
-    if mode == "migrate":
-        owner_url = service.settings.migration_database_url
-        if owner_url is None:
-            sys.exit(f"{service.name}: MIGRATION_DATABASE_URL is needed to migrate")
-        migrations.upgrade(owner_url.get_secret_value(), service.migrations, migrations.role_of(url))
-        return
     try:
-        uvloop.run(_run(service, mode, url))
-    except (migrations.StaleSchema, CannotStart) as error:
+        if mode == "migrate":
+            migrations.upgrade(_owner_url(service), service.migrations, migrations.role_of(url))
+        else:
+            uvloop.run(_run(service, mode, url))
+    except (migrations.UnfitDatabase, CannotStart) as error:
         sys.exit(f"{service.name}: {error}")
+
+
+def _owner_url(service: Service) -> str:
+    url = service.settings.migration_database_url
+    if url is None:
+        raise CannotStart("MIGRATION_DATABASE_URL is needed to migrate")
+    return url.get_secret_value()
 
 
 async def _run(service: Service, mode: str, url: str) -> None:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 
 import asyncpg
+import pytest
 
 from chassis import Database, Outcome, Transaction
 from chassis.database import LanesMissing, require_lanes, with_lanes
 from chassis.lanes import lane_of, wait_until_settled
+from testkit import wait_until
 from testkit.probe import Probe
 
 
@@ -72,6 +74,37 @@ async def test_who_looks_waits_for_who_writes_on_those_lanes_and_for_nobody_else
     finally:
         await asyncio.gather(one.close(), two.close())
         await database.close()
+
+
+@pytest.mark.parametrize("preferred", ["repeatable read", "serializable"])
+async def test_who_has_a_lane_sees_what_was_written_on_it_whatever_the_server_prefers(
+    offline: Probe, preferred: str
+) -> None:
+    """A snapshot of the begin would be older than the wait for the lane, and its next position one that is taken."""
+    owner = await asyncpg.connect(offline.url.replace("//chassis:", "//chassis_owner:"))
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{preferred}'")
+    database = Database(offline.settings)
+
+    async def seen() -> int:
+        async with database.begin([1]) as tx:
+            return int(await tx.driver.fetchval("SELECT count(*) FROM effect"))
+
+    async def waits() -> bool:
+        return bool(
+            await owner.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+        )
+
+    async with database.begin([1]) as tx:
+        waiting = asyncio.create_task(seen())
+        await wait_until(waits)
+        await tx.driver.execute("INSERT INTO effect (activity, member) VALUES ('corner/a-1', 'm-1')")
+    assert await waiting == 1
+    await database.close()
+    await owner.close()
 
 
 def _two_keys(count: int) -> tuple[str, str]:

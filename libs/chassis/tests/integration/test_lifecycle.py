@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+import uuid
 from typing import Any
 
 import asyncpg
@@ -36,6 +37,24 @@ async def test_a_process_refuses_to_start_on_another_schema(offline: Probe) -> N
 async def test_an_empty_database_is_a_stale_schema_too(offline: Probe, postgres: str) -> None:
     with pytest.raises(migrations.StaleSchema, match="the database has schema None"):
         await migrations.check(postgres, MIGRATIONS)
+
+
+async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgres: str) -> None:
+    name = f"foreign_{uuid.uuid4().hex[:8]}"
+    admin = await asyncpg.connect(postgres)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    url = postgres.rsplit("/", 1)[0] + f"/{name}"
+    try:
+        with pytest.raises(migrations.ForeignText, match="text must be UTF-8 and compared by code points"):
+            await asyncio.to_thread(migrations.upgrade, url, MIGRATIONS, "postgres")
+        with pytest.raises(migrations.ForeignText):
+            await migrations.check(url, MIGRATIONS)
+        inside = await asyncpg.connect(url)
+        assert await inside.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
+        await inside.close()
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
 
 
 async def test_the_app_role_cannot_alter_the_schema(offline: Probe) -> None:

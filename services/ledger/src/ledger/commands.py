@@ -54,7 +54,7 @@ def take_over(arguments: Sequence[str]) -> None:
     parser.add_argument("file", help="the export, `.gz` is unpacked; `-`: standard input")
     try:
         asyncio.run(_import(LedgerSettings(), parser.parse_args(arguments).file))
-    except (ImportRefused, migrations.StaleSchema, OSError) as error:
+    except (ImportRefused, migrations.UnfitDatabase, OSError) as error:
         sys.exit(f"ledger: {error}")
 
 
@@ -87,7 +87,7 @@ def restore(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     try:
         started = asyncio.run(_restore(LedgerSettings(), anyway=given.anyway))
-    except (CannotStart, SealKeyUnusable, SealKeyUnknown, migrations.StaleSchema, OSError) as error:
+    except (CannotStart, SealKeyUnusable, SealKeyUnknown, migrations.UnfitDatabase, OSError) as error:
         sys.exit(f"ledger: {error}")
     for start in started:
         lost = f", {start.position + 1} to {start.told} are given up" if start.told > start.position else ""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
-from chassis.database import BY_KEY
+from chassis.database import SESSION
 from ledger.settings import LedgerSettings
 from ledger.store import seals
 
@@ -19,7 +19,7 @@ def reading_settings(settings: LedgerSettings) -> dict[str, str]:
         "statement_timeout": _ms(settings.statement_timeout_seconds),
         "lock_timeout": _ms(settings.lock_timeout_seconds),
         "default_transaction_read_only": "on",
-        **BY_KEY,
+        **SESSION,
         # Every statement here reads by key, whatever the key: making a plan costs more than running it.
         "plan_cache_mode": "force_generic_plan",
     }

@@ -7,15 +7,9 @@ from typing import Final
 import asyncpg
 
 from chassis import lanes, lease
-from chassis.database import BY_KEY
+from chassis.database import SESSION
 from chassis.ids import new_uuid
 from chassis.relay import LEASE
-
-_SETTINGS: Final = {
-    **BY_KEY,
-    # A killed process must not keep its locks until a statement of its own ends.
-    "client_connection_check_interval": "1000",
-}
 
 LEASE_SECONDS: Final = 60.0
 """Of the relay's lease while others could look at it; what holds them off is the row's lock, until the end."""
@@ -24,7 +18,7 @@ LEASE_SECONDS: Final = 60.0
 @asynccontextmanager
 async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A transaction in which nobody posts; it commits at the block's end, or nothing has changed."""
-    driver: asyncpg.Connection = await asyncpg.connect(url, server_settings=_SETTINGS)
+    driver: asyncpg.Connection = await asyncpg.connect(url, server_settings=SESSION)
     try:
         async with driver.transaction():
             await lanes.take(driver, range(await lanes.stored_count(driver)))
