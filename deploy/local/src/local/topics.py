@@ -48,28 +48,14 @@ async def recreate(bootstrap_servers: str, topics: Sequence[Topic] = ALL, *, par
         await admin.close()
 
 
-def settings(topic: Topic) -> dict[str, str]:
-    """A topic's settings as Kafka names them."""
-    retention = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
-    return {
-        "cleanup.policy": "compact" if topic.compacted else "delete",
-        "retention.ms": str(retention),
-        "retention.bytes": "-1",
-    }
-
-
 async def _create(
     admin: AIOKafkaAdminClient, topics: Sequence[Topic], *, replication: int, partitions: int | None = None
 ) -> None:
-    new = [
-        NewTopic(
-            topic.name,
-            partitions or topic.partitions,
-            min(replication, topic.replication),
-            topic_configs=settings(topic),
-        )
-        for topic in topics
-    ]
+    new = []
+    for topic in topics:
+        copies = min(replication, topic.replication)
+        configs = topic.settings(copies)
+        new.append(NewTopic(topic.name, partitions or topic.partitions, copies, topic_configs=configs))
     _check(await admin.create_topics(new), allowed=_EXISTS)
 
 

@@ -17,6 +17,7 @@ from chassis import fence, queues, waiting
 from chassis.batch import Applier, Ending
 from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded, is_transient
 from chassis.fence import Partition, Position
+from chassis.fetched import bound_fetches
 from chassis.flood import Flood
 from chassis.gathering import FETCH_WAIT_MS, Batch, Gathering
 from chassis.kafka import brokers, topic_ids
@@ -134,6 +135,7 @@ class Worker:
         self._applier.next.clear()
         self._gathering.forget_all()
         self._to_hint.clear()
+        bound_fetches()
         kafka = AIOKafkaConsumer(
             **brokers(self._settings),
             group_id=self.name,

@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from chassis.database import LaneKeys, Transaction, UseCase
 from chassis.outcome import Poison
+from chassis.packed import UNPACKABLE
 from contracts import Event, Malformed, Topic, decode
 
 HEADER_BYTES = 4_096
-"""Bytes of a header's value that are kept with a dead letter; the rest of an absurd one helps nobody."""
+"""Bytes of a key, and of a header's name and value, that are kept; the rest of an absurd one helps nobody."""
+
+HEADERS = 64
+"""Headers of a message that are kept."""
+
+KEPT_BYTES = 1024 * 1024
+"""Bytes of a message's value that are kept: twice what an event may have, and all that a broker takes unpacked."""
 
 GATHER_MS = 30
 """While messages keep coming Kafka holds them so long for more: a transaction costs the same for one as for a hundred,
@@ -139,6 +146,8 @@ def _command(consumer: Consumer, raw: Raw, shop: str, traceparent: str | None) -
     """The event's shop and command; `shop`: the key's word."""
     kind = raw.header("ce_type")
     if kind is None:
+        if (why := raw.header(UNPACKABLE)) is not None:
+            raise Poison("unpackable", why)
         raise Poison("type_missing", "no CloudEvents type in header ce_type")
     event_class = consumer.topic.types.get(kind)
     if event_class is None:
@@ -153,9 +162,12 @@ def _command(consumer: Consumer, raw: Raw, shop: str, traceparent: str | None) -
 
 
 def headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:
-    """Headers as JSON, bytes as Latin-1 so that every value comes back as it was."""
+    """Headers as JSON, bytes as Latin-1 so that a value of usual size comes back as it was."""
     return json.dumps(
-        [[name, None if value is None else value[:HEADER_BYTES].decode("latin-1")] for name, value in headers]
+        [
+            [name[:HEADER_BYTES], None if value is None else value[:HEADER_BYTES].decode("latin-1")]
+            for name, value in headers[:HEADERS]
+        ]
     )
 
 
@@ -177,12 +189,13 @@ def raw_from_row(row: Mapping[str, Any]) -> Raw:
 
 
 def columns_of(raws: Sequence[Raw]) -> list[list[Any]]:
-    """Stored columns of records, for `unnest`: topic, partition, offset, key, headers, value."""
+    """Stored columns of records, for `unnest`: topic, partition, offset, key, headers, value. What is absurdly large is
+    cut, since a row or a statement that is too large would be tried for ever."""
     return [
         [raw.topic for raw in raws],
         [raw.partition for raw in raws],
         [raw.offset for raw in raws],
-        [raw.key for raw in raws],
+        [raw.key and raw.key[:HEADER_BYTES] for raw in raws],
         [headers_to_json(raw.headers) for raw in raws],
-        [raw.value for raw in raws],
+        [raw.value and raw.value[:KEPT_BYTES] for raw in raws],
     ]

@@ -5,7 +5,18 @@ from typing import Any
 import pytest
 
 from chassis import Consumer, Outcome, Poison
-from chassis.messages import Raw, Received, headers_from_json, headers_to_json, read
+from chassis.messages import (
+    HEADER_BYTES,
+    HEADERS,
+    KEPT_BYTES,
+    Raw,
+    Received,
+    columns_of,
+    headers_from_json,
+    headers_to_json,
+    read,
+)
+from chassis.packed import UNPACKABLE
 from contracts import encode, topics
 from contracts.activities import ActivityRecorded
 from contracts.ledger import PointsChanged
@@ -47,6 +58,7 @@ def test_a_record_becomes_its_command_with_what_is_known_of_it() -> None:
         (Raw("activities", 0, 0, KEY, (), encode(EVENT)), "type_missing"),
         (Raw("activities", 0, 0, KEY, (("ce_type", b"\xff"),), encode(EVENT)), "type_missing"),
         (Raw("activities", 0, 0, KEY, (("ce_type", b"order-paid"),), encode(EVENT)), "type_unknown"),
+        (Raw("activities", 0, 0, None, ((UNPACKABLE, b"why"),), b"packed"), "unpackable"),
         (_raw(encode(EVENT), key=b"other/m-2417"), "wrong_shop"),
         (_raw(encode(EVENT), key=b"\xff\x00"), "wrong_shop"),
     ],
@@ -128,3 +140,18 @@ def test_a_header_without_a_value_stops_nothing() -> None:
     assert typeless.dead is not None
     assert typeless.dead.code == "type_missing"
     assert headers_from_json(headers_to_json(headers)) == headers
+
+
+def test_what_is_stored_of_an_absurd_message_is_cut() -> None:
+    headers = ((("n" * 5_000), b"v" * 5_000), *[("x", None)] * 99)
+    columns = columns_of([Raw("activities", 0, 1, b"k" * 5_000, headers, b"b" * (KEPT_BYTES + 1))])
+    (topic,), (partition,), (offset,), (key,), (kept,), (value,) = columns
+    assert (topic, partition, offset, len(key), len(value)) == ("activities", 0, 1, HEADER_BYTES, KEPT_BYTES)
+    (name, header), *others = headers_from_json(kept)
+    assert (len(name), len(header or b""), others) == (HEADER_BYTES, HEADER_BYTES, [("x", None)] * (HEADERS - 1))
+
+
+def test_what_is_stored_of_one_without_key_and_value_is_that() -> None:
+    assert columns_of([Raw("activities", 0, 1, None, (), None), Raw("activities", 0, 2, b"", (), b"")])[3::2] == [
+        [None, b""], [None, b""],
+    ]  # fmt: skip

@@ -76,8 +76,10 @@ def asyncapi() -> dict[str, Any]:
                     "partitions": topic.partitions,
                     "replicas": topic.replication,
                     "topicConfiguration": {
+                        **topic.settings(topic.replication),
                         "cleanup.policy": ["compact" if topic.compacted else "delete"],
                         "retention.ms": -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000),
+                        "retention.bytes": -1,
                     },
                     "bindingVersion": "0.5.0",
                 }
@@ -152,6 +154,11 @@ def _page() -> Iterator[str]:
             readers(topic), topic.partitions, topic.replication, retention(topic),
         )  # fmt: skip
         yield "| " + " | ".join(str(cell) for cell in cells) + " |"
+    yield (
+        "\nHow long an event stays is counted from when Kafka took it (`message.timestamp.type=LogAppendTime`)."
+        " With three copies it is\nacknowledged when two have it (`min.insync.replicas=2`). Bodies count unpacked:"
+        " publishers may compress with any of Kafka's codecs."
+    )
     yield "\nWriters are an ACL of the broker: whoever may write `postings` mints points."
     for topic in ALL:
         yield f"\n## Topic `{topic.name}`\n\n{topic.about} Key: {topic.key}."

@@ -34,3 +34,16 @@ class Topic:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", {event.type: event for event in self.events})
+
+    def settings(self, copies: int) -> dict[str, str]:
+        """Its settings as Kafka names them, where it has so many copies."""
+        return {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": "-1" if self.retention is None else str(int(self.retention.total_seconds() * 1000)),
+            "retention.bytes": "-1",
+            # How long it stays is counted from when it came: by a time of the publisher's own, that of an order years
+            # ago, Kafka would delete it and what lies around it before anyone has read it.
+            "message.timestamp.type": "LogAppendTime",
+            # What was acknowledged is on two copies, and one may be away.
+            "min.insync.replicas": str(max(1, copies - 1)),
+        }

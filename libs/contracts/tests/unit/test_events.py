@@ -179,3 +179,13 @@ def test_two_lines_refunds_or_cancellations_never_share_an_id() -> None:
     ):
         with pytest.raises(Malformed, match="share an id"):
             decode(OrderPaid, _body(**changes))
+
+
+@pytest.mark.parametrize("topic", topics.ALL, ids=lambda topic: topic.name)
+def test_no_topic_loses_what_it_acknowledged_or_deletes_by_another_clock_than_its_own(topic: Topic) -> None:
+    told = topic.settings(topic.replication)
+    assert (told["min.insync.replicas"], told["message.timestamp.type"]) == ("2", "LogAppendTime")
+    assert topic.settings(1) == {**told, "min.insync.replicas": "1"}
+    days = int(told["retention.ms"]) / 86_400_000
+    assert days == (30 if topic.retention else -1 / 86_400_000)
+    assert told["retention.bytes"] == "-1"
