@@ -6,15 +6,16 @@ what a service has kept, so none of them says how.
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chassis.database import CONNECT_TIMEOUT_SECONDS
@@ -73,9 +74,9 @@ def app_role() -> str:
 
 def role_of(database_url: str) -> str:
     """The role in a database's address."""
-    role = make_url(database_url).username
+    role = urlsplit(database_url).username
     assert role is not None, "the database's address names no role"
-    return str(role)
+    return unquote(role)
 
 
 async def check(database_url: str, folder: Path) -> None:
@@ -94,7 +95,8 @@ async def check(database_url: str, folder: Path) -> None:
 
 
 async def _run(url: str) -> None:
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
+    # The driver reads the address, as it does for whoever runs: SQLAlchemy knows another dialect of them.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url))
     try:
         async with engine.connect() as conn:
             await conn.run_sync(_migrate)

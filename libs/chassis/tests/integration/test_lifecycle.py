@@ -57,6 +57,26 @@ async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgr
         await admin.close()
 
 
+@pytest.mark.parametrize("way", ["?sslmode=prefer", "?sslmode=disable&application_name=ours"])
+async def test_an_address_says_the_same_to_who_migrates_as_to_who_runs(offline: Probe, way: str) -> None:
+    owner = offline.url.replace("//chassis:", "//chassis_owner:") + way
+    await migrations.check(owner, MIGRATIONS)
+    await asyncio.to_thread(migrations.upgrade, owner, MIGRATIONS, "chassis")
+    await migrations.check(offline.url, MIGRATIONS)
+
+
+@pytest.mark.parametrize(
+    ("url", "role"),
+    [
+        ("postgresql://ledger:x@db/ledger", "ledger"),
+        ("postgresql://led%40ger:a%2Fb@db:5432/ledger?sslmode=verify-full", "led@ger"),
+        ("postgresql://ledger:x@one:5432,two:5433/ledger?target_session_attrs=read-write", "ledger"),
+    ],
+)
+def test_the_role_is_the_addresses(url: str, role: str) -> None:
+    assert migrations.role_of(url) == role
+
+
 async def test_the_app_role_cannot_alter_the_schema(offline: Probe) -> None:
     for statement in (
         "CREATE TABLE mine (id int)",

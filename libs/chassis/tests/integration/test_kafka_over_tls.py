@@ -1,0 +1,144 @@
+"""A broker that shows a certificate and asks for a name, as those of a real cluster do."""
+
+import ipaddress
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from chassis.kafka import brokers, topic_ids
+from chassis.settings import ServiceSettings
+from contracts import topics
+from local import child, kafka
+from local import topics as made
+from testkit.probe import settings_of_nobody
+
+START_SECONDS = 60
+
+DAY = timedelta(days=1)
+
+
+class Door(NamedTuple):
+    """A broker's address, and who signed for it."""
+
+    address: str
+    authority: Path
+
+    def settings(self, **changes: Any) -> ServiceSettings:
+        told = {
+            "kafka_bootstrap_servers": self.address, "kafka_security": "SASL_SSL", "kafka_user": "ledger",
+            "kafka_password": "secret", "kafka_ca_file": self.authority,
+        }  # fmt: skip
+        return settings_of_nobody(**{**told, **changes})
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("broker")
+    port, controller = child.free_port(), child.free_port()
+    authority, shown = _certificates(folder)
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"DOOR://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"DOOR://127.0.0.1:{port}",
+        "listener.security.protocol.map": "DOOR:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "DOOR",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        "listener.name.door.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.door.scram-sha-512.sasl.jaas.config": f'{scram} required username="ledger" password="secret";',
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(shown),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority),
+        "offsets.topic.replication.factor": "1",
+        "log.dirs": str(folder / "data"),
+    }
+    settings = folder / "server.properties"
+    settings.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    format_storage = ["format", "--standalone", "--config", str(settings), "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA"]
+    format_storage += ["--add-scram", "SCRAM-SHA-512=[name=ledger,password=secret]"]
+    subprocess.run(kafka.tool("kafka.tools.StorageTool", *format_storage), check=True, capture_output=True)
+    command = child.Command(name="kafka", argv=kafka.tool("kafka.Kafka", str(settings)), directory=folder)
+    log = folder / "kafka.log"
+    with log.open("wb") as output:
+        process = child.spawn(command, log=output)
+    try:
+        child.wait_ready(
+            process, lambda: child.listens(port), what="kafka", timeout_seconds=START_SECONDS, log=log
+        )  # fmt: skip
+        yield Door(f"127.0.0.1:{port}", authority)
+    finally:
+        child.stop(process, stop_signal=command.stop_signal, timeout_seconds=10)
+
+
+async def test_a_service_writes_and_reads_there(door: Door) -> None:
+    told = brokers(door.settings())
+    await made.ensure(told, [topics.POSTINGS])
+    async with AIOKafkaProducer(**told, acks="all", enable_idempotence=True) as producer:
+        sent = await producer.send_and_wait(topics.POSTINGS.name, b"{}", key=b"demo/anna")
+    async with AIOKafkaConsumer(**told, auto_offset_reset="earliest") as consumer:
+        consumer.assign([TopicPartition(topics.POSTINGS.name, sent.partition)])
+        record = await consumer.getone()
+        assert set(await topic_ids(consumer, [topics.POSTINGS.name])) == {topics.POSTINGS.name}
+    assert (record.key, record.value, record.offset) == (b"demo/anna", b"{}", sent.offset)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"kafka_ca_file": None}, KafkaConnectionError),
+        ({"kafka_password": "guessed"}, KafkaError),
+        ({"kafka_user": "rules"}, KafkaError),
+        ({"kafka_sasl_mechanism": "PLAIN"}, KafkaError),
+    ],
+    ids=["an authority that nobody knows", "another password", "another name", "another mechanism"],
+)
+async def test_whoever_is_not_who_the_other_expects_is_refused(
+    door: Door, changes: dict[str, Any], refusal: type[Exception]
+) -> None:
+    producer = AIOKafkaProducer(**brokers(door.settings(**changes)))
+    with pytest.raises(refusal):
+        await producer.start()
+    await producer.stop()
+
+
+def _certificates(folder: Path) -> tuple[Path, Path]:
+    """An authority's certificate, and a broker's key with the certificate that the authority gave it."""
+    root, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")])
+    begin = datetime.now(UTC) - DAY
+
+    def signed(subject: x509.Name, key: Any, extension: x509.ExtensionType) -> bytes:
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + 2 * DAY)
+            .add_extension(extension, critical=True)
+            .sign(root, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    authority, shown = folder / "authority.pem", folder / "broker.pem"
+    authority.write_bytes(signed(name, root, x509.BasicConstraints(ca=True, path_length=0)))
+    secret = own.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    shown.write_bytes(secret + signed(x509.Name([]), own, addresses))
+    return authority, shown
