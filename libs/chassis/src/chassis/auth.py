@@ -84,9 +84,8 @@ class Verifier:
         document = self._path.read_bytes()
         if document != self._document:
             try:
-                listed = json.loads(document)
-                self._keys = KeySet.import_key_set(listed) if listed["keys"] else KeySet([])  # all withdrawn
-            except (JoseError, ValueError, KeyError, TypeError) as error:
+                self._keys = _ours(json.loads(document)["keys"])
+            except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise OSError(f"{self._path} is not a JWKS document") from error  # ours to mend, not the caller's
             self._document = document
             self._good.clear()
@@ -123,6 +122,12 @@ class Verifier:
             if time.monotonic() - self._read_at < 1:
                 raise unauthorized("the token's signature could not be verified")
             self._read_keys()
+
+
+def _ours(listed: list[dict[str, Any]]) -> KeySet:
+    """Those that can sign our tokens. Issuers have keys of other kinds and for other purposes beside them."""
+    ours = [key for key in listed if (key.get("kty"), key.get("crv")) == ("OKP", "Ed25519")]
+    return KeySet.import_key_set({"keys": ours}) if ours else KeySet([])
 
 
 def _text(claim: Any) -> str:

@@ -4,10 +4,8 @@ import asyncio
 import base64
 import hmac
 import json
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import httpx
@@ -21,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
 
-from chassis import Overloaded, ServiceSettings, auth, telemetry
+from chassis import Overloaded, telemetry
 from chassis.auth import Caller, requires
 from chassis.hot import HotRouter, JsonAnswer, body_of
 from testkit import wait_until
@@ -220,95 +218,6 @@ async def test_a_token_of_another_shop_is_404(client: httpx.AsyncClient, tokens:
     for shop, path in (("other", "corner"), ("corner", "*"), ("*", "*"), ("*", "%00"), ("*", "a%20b"), ("*", "x" * 65)):
         answer = await client.get(f"{base}/notes".replace("corner", path), headers=tokens.headers(shop=shop))
         _refused(answer, 404, "shop_not_found")
-
-
-@dataclass
-class Clock:
-    """The verifier's time, which passes when the test says so."""
-
-    seconds: float = 0.0
-
-    def pass_(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock, started = Clock(), (time.time(), time.monotonic())
-    monkeypatch.setattr(auth.time, "time", lambda: started[0] + clock.seconds)
-    monkeypatch.setattr(auth.time, "monotonic", lambda: started[1] + clock.seconds)
-    return clock
-
-
-@pytest.fixture
-def jwks(tokens: Tokens, tmp_path: Path) -> Path:
-    """A copy of the issuer's keys that a test may change."""
-    file = tmp_path / "jwks.json"
-    file.write_text(tokens.jwks_file.read_text())
-    return file
-
-
-@pytest.fixture
-def verifier(jwks: Path) -> auth.Verifier:
-    return auth.Verifier(
-        ServiceSettings(
-            database_url="postgresql://nobody@localhost:1/x", kafka_bootstrap_servers="", http_port=1, jwks_file=jwks
-        )
-    )
-
-
-def test_a_withdrawn_key_lets_nobody_in(verifier: auth.Verifier, tokens: Tokens, jwks: Path, clock: Clock) -> None:
-    seen, unseen = tokens.mint().encode(), tokens.mint("rules:read").encode()
-    assert verifier.verify(seen).client == "test"
-    jwks.write_text('{"keys": []}')
-    assert verifier.verify(seen).client == "test"
-    clock.pass_(auth.KEYS_SECONDS + 1)
-    for withdrawn in (seen, unseen):
-        with pytest.raises(auth.Problem, match="signature"):
-            verifier.verify(withdrawn)
-
-
-def test_a_new_key_is_known_at_once_and_the_old_ones_tokens_go(
-    verifier: auth.Verifier, tokens: Tokens, jwks: Path, clock: Clock
-) -> None:
-    old = tokens.mint().encode()
-    assert verifier.verify(old).client == "test"
-    issuer = type(tokens.issuer).generate()
-    new = Tokens(issuer, jwks).mint().encode()
-    jwks.write_text(issuer.jwks())
-    with pytest.raises(auth.Problem, match="signature"):
-        verifier.verify(new)  # the keys have been read within this second
-    clock.pass_(1)
-    assert verifier.verify(new).client == "test"
-    with pytest.raises(auth.Problem, match="signature"):
-        verifier.verify(old)
-
-
-def test_a_remembered_token_expires(verifier: auth.Verifier, tokens: Tokens, clock: Clock) -> None:
-    token = tokens.mint(lifetime_seconds=30).encode()
-    assert verifier.verify(token).client == "test"
-    clock.pass_(31)
-    with pytest.raises(auth.Problem, match="expired"):
-        verifier.verify(token)
-
-
-def test_the_tokens_seen_last_are_remembered(
-    verifier: auth.Verifier, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auth, "CACHED_TOKENS", 2)
-    checked: list[bytes] = []
-    decode = auth.jwt.decode
-    monkeypatch.setattr(auth.jwt, "decode", lambda token, *a, **k: checked.append(token) or decode(token, *a, **k))
-    one, two, three = (tokens.mint(sub=name).encode() for name in ("one", "two", "three"))
-    for token in (one, two, one, three, one, two):
-        verifier.verify(token)
-    assert checked == [one, two, three, two]
-
-
-def test_keys_that_cannot_be_read_are_our_fault(verifier: auth.Verifier, tokens: Tokens, jwks: Path) -> None:
-    jwks.write_text("{")
-    with pytest.raises(OSError, match="not a JWKS document"):
-        verifier.verify(tokens.mint().encode())
 
 
 async def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(
