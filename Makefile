@@ -17,6 +17,10 @@ SOURCES := libs services deploy verify demo tests bench
 # Only what is there: a folder may be absent in a partial checkout.
 PRESENT := $(wildcard $(SOURCES))
 
+# A proxy is for what set-up fetches; the parts of a local system speak to each other without one.
+comma := ,
+export no_proxy := $(addsuffix $(comma),$(or $(no_proxy),$(NO_PROXY)))127.0.0.1,localhost
+
 BASKETS ?= 20000
 KILLS ?= 1000
 OPERATIONS ?= 200000

@@ -332,3 +332,25 @@ def member_has(counter: Counter) -> Callable[[int], None]:
         counter.ledger.available["ann"] = points
 
     return has
+
+
+@pytest_asyncio.fixture
+async def ann_has_500(counter: Counter) -> None:
+    """The shop is open, and its one member can spend."""
+    await counter.configure()
+    counter.ledger.available["ann"] = 500
+
+
+async def held(counter: Counter, points: int = 100, checkout: str = "c-1", **more: Any) -> str:
+    """Hold points; the hold's id at the ledger."""
+    answer = await counter.hold(checkout, points=points, **more)
+    assert answer.status_code == 201, answer.text
+    (hold,) = await counter.query("SELECT hold::text FROM checkout WHERE checkout = $1 AND state = 'held'", checkout)
+    return str(hold)
+
+
+async def effects(counter: Counter) -> list[dict[str, Any]]:
+    """The effects asked of the ledger, in order."""
+    return [
+        json.loads(body)["effect"] for body in await counter.query("SELECT body FROM outbox ORDER BY lane, position")
+    ]
