@@ -42,7 +42,9 @@ async def test_a_headers_name_that_is_no_text_stops_nobody(probe: Probe) -> None
         await probe.send(producer, encode(activity(2)))
     async with probe.running():
         await wait_until(lambda: _applied(probe, 2))
-    assert await probe.effects() == ["corner/a-1", "corner/a-2"]
+    assert sorted(await probe.effects()) == ["corner/a-1", "corner/a-2"], (
+        "in whichever order: they have no partition in common"
+    )
     assert await probe.query("SELECT count(*) FROM dead_letter") == [0]
 
 
