@@ -1,11 +1,13 @@
 """What was fetched, as aiokafka reads it, whatever publishers put there.
 
 aiokafka ends a fetch at what it cannot read, and the next one at the same place: one record, and a partition would
-stand still for ever. So batches are unpacked here (`packed`), and names of headers that are not text are made text.
+stand still for ever. So batches are unpacked here (`packed`), names of headers that are not text are made text, and
+offsets that are not those of the batch are made so.
 """
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.record import MemoryRecords
@@ -55,6 +57,18 @@ def _end_of_batch(fetched: bytes, place: int) -> int | None:
     return end if end <= len(fetched) else None
 
 
+class Record(NamedTuple):
+    """One record, as aiokafka asks for it."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    checksum: int | None
+
+
 class Batch:
     """One batch, not packed, with all that aiokafka asks of its own; and it can read all records of this one."""
 
@@ -73,12 +87,28 @@ class Batch:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            return iter(list(self._batch))
+            records = list(self._batch)
         except UnicodeDecodeError:
-            return iter(list(MemoryRecords(_with_text(self._bytes)).next_batch()))
+            records = list(MemoryRecords(_with_text(self._bytes)).next_batch())
+        return iter(_in_place(records, self.base_offset, self.next_offset))
 
     def __next__(self) -> Any:
         return next(self._batch)
+
+
+def _in_place(records: list[Any], first: int, end: int) -> Sequence[Any]:
+    """Records at offsets of their own within their batch, as they are: one behind the other, with gaps where a topic is
+    compacted. Or else renumbered: the broker does not look at the offsets that a publisher wrote into a batch that is
+    not packed, and behind one far ahead a reader would pass over all that comes."""
+    offsets = [record.offset for record in records]
+    if offsets == list(range(first, first + len(records))) and first + len(records) <= end:
+        return records
+    if all(one < other for one, other in pairwise([first - 1, *offsets, end])):
+        return records
+    return [
+        Record(offset, record.timestamp, record.timestamp_type, record.key, record.value, record.headers, None)
+        for offset, record in enumerate(records, first)
+    ]
 
 
 def bound_fetches() -> None:

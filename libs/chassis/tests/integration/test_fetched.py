@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.util import calc_crc32c
 
 from chassis.messages import KEPT_BYTES
@@ -42,10 +43,19 @@ async def test_a_headers_name_that_is_no_text_stops_nobody(probe: Probe) -> None
         await probe.send(producer, encode(activity(2)))
     async with probe.running():
         await wait_until(lambda: _applied(probe, 2))
-    assert sorted(await probe.effects()) == ["corner/a-1", "corner/a-2"], (
-        "in whichever order: they have no partition in common"
-    )
+    assert await probe.effects() == ["corner/a-1", "corner/a-2"]
     assert await probe.query("SELECT count(*) FROM dead_letter") == [0]
+
+
+@pytest.mark.parametrize("claimed", [1_000_000, -5])
+async def test_an_offset_that_a_publisher_made_up_loses_nothing(probe: Probe, claimed: int) -> None:
+    async with probe.producer() as producer:
+        await probe.send(producer, encode(activity(1)))
+        await _send_claiming(producer, encode(activity(2)), claimed)
+        await probe.send(producer, encode(activity(3)))
+    async with probe.running():
+        await wait_until(lambda: _applied(probe, 3))
+    assert await probe.effects() == ["corner/a-1", "corner/a-2", "corner/a-3"]
 
 
 async def _send_packed(probe: Probe, value: bytes, codec: str) -> None:
@@ -69,11 +79,32 @@ async def _send_named(producer: Any, value: bytes, name: bytes) -> None:
     batch = producer.create_batch()
     headers = [("ce_type", b"activity-recorded"), ("@" * len(name), b"1")]
     batch.append(timestamp=None, key=b"corner/m-1", value=value, headers=headers)
-    built = bytearray(batch._build()).replace(b"@" * len(name), name)
-    struct.pack_into(">I", built, 17, calc_crc32c(bytes(built[21:])))
-    batch._buffer = bytes(built)
-    partitions = await producer.partitions_for(topics.ACTIVITIES.name)
-    await (await producer.send_batch(batch, topics.ACTIVITIES.name, partition=min(partitions)))
+    batch._buffer = _checked(bytearray(batch._build()).replace(b"@" * len(name), name))
+    await _send_to_its_partition(producer, batch)
+
+
+async def _send_claiming(producer: Any, value: bytes, place: int) -> None:
+    """A message that is alone in its batch, and says that it is at another place there."""
+    batch = producer.create_batch()
+    batch._relative_offset = place
+    batch.append(timestamp=None, key=b"corner/m-1", value=value, headers=[("ce_type", b"activity-recorded")])
+    built = bytearray(batch._build())
+    struct.pack_into(">i", built, 23, 0)  # the batch's last place, which the broker compares with its count
+    batch._buffer = _checked(built)
+    await _send_to_its_partition(producer, batch)
+
+
+def _checked(batch: bytearray) -> bytes:
+    struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
+    return bytes(batch)
+
+
+async def _send_to_its_partition(producer: Any, batch: Any) -> None:
+    """Where all others of its key are."""
+    name = topics.ACTIVITIES.name
+    partitions = sorted(await producer.partitions_for(name))
+    partition = DefaultPartitioner()(b"corner/m-1", partitions, partitions)
+    await (await producer.send_batch(batch, name, partition=partition))
 
 
 async def _applied(probe: Probe, count: int) -> bool:

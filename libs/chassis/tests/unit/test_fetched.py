@@ -1,6 +1,7 @@
 """What was fetched: the same records whatever the codec, never more bytes than the bounds, and nothing unreadable."""
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import cramjam
@@ -24,7 +25,9 @@ MANY = [(b"corner/m-1", b'{"n": %d, "pad": "%s"}' % (n, b"x" * 300), [("ce_type"
 BOMB = [(None, b"\0" * 2_000_000, [])]
 
 
-def batch_of(rows: list[Any], codec: int, *, offset: int = 0, producer: int = -1) -> bytes:
+def batch_of(
+    rows: list[Any], codec: int, *, offset: int = 0, producer: int = -1, places: Sequence[int] = range(1_000)
+) -> bytes:
     builder = DefaultRecordBatchBuilder(
         magic=2,
         compression_type=codec,
@@ -34,7 +37,7 @@ def batch_of(rows: list[Any], codec: int, *, offset: int = 0, producer: int = -1
         base_sequence=7 if producer >= 0 else -1,
         batch_size=1 << 30,
     )
-    for place, (key, value, headers) in enumerate(rows):
+    for place, (key, value, headers) in zip(places, rows, strict=False):
         assert builder.append(place, timestamp=1_000 + place, key=key, value=value, headers=headers) is not None
     built = bytearray(builder.build())
     struct.pack_into(">q", built, 0, offset)
@@ -148,6 +151,41 @@ def test_a_headers_name_that_is_no_text_stops_nobody(codec: int) -> None:
     assert records[0][4] == [("ce_type", b"\xff"), ("?xx?x", b"1")]
     assert records[4][4] == [("ce_type", b"\xff"), ("?xx?x", b"1"), ("????", b""), ("", None), ("ö", b"2")]
     assert [record[4] for record in records[1:4]] == [row[2] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "last", "read"),
+    [
+        ([1_000_000], 0, [40]),
+        ([-5], 0, [40]),
+        ([0, 0, 0], 2, [40, 41, 42]),
+        ([5, 5], 1, [40, 41]),
+        ([1, 0], 1, [40, 41]),
+        ([0, 2], 1, [40, 41]),
+        ([0, 1, 2], 2, [40, 41, 42]),
+        ([1, 4], 5, [41, 44]),
+    ],
+    ids=[
+        "far ahead",
+        "before the batch",
+        "all at one",
+        "outside",
+        "backwards",
+        "behind the batch",
+        "right",
+        "compacted",
+    ],
+)
+def test_a_record_is_within_its_batch_wherever_its_publisher_says_that_it_is(
+    claimed: list[int], last: int, read: list[int]
+) -> None:
+    """The broker does not look; by one far ahead all that comes after it would be passed over."""
+    made = bytearray(batch_of(ROWS[:1] * len(claimed), NONE, offset=40, places=claimed))
+    struct.pack_into(">i", made, 23, last)
+    crafted = _with_records(bytes(made), bytes(made[61:]), NONE)
+    records = records_of(Fetched(crafted + batch_of(ROWS, NONE, offset=41 + last)))
+    assert [record[0] for record in records] == [*read, 41 + last, 42 + last, 43 + last]
+    assert [record[2:] for record in records[: len(claimed)]] == [tuple(ROWS[0])] * len(claimed)
 
 
 def _packed(records: bytes, codec: int) -> bytes:
