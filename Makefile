@@ -84,8 +84,8 @@ demo: $(VENV)/.ready-data ## real baskets through the whole system, and one memb
 	@BASKETS=$(BASKETS) $(BIN)/python -m demo
 
 .PHONY: test
-test: $(VENV)/.ready-data ## all tests on real parts; ARGS for pytest
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/.ready-data ## all tests on real parts, two files at a time; ARGS for pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 .PHONY: explore
 explore: EXPLORE = 20
