@@ -146,7 +146,7 @@ async def test_a_member_that_was_never_seen_had_nothing(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("as_of", "code"),
     [
-        (iso(days=5), "as_of_in_the_future"),
+        pytest.param(iso(days=5), "as_of_in_the_future", id="in five days"),
         ("9999-12-31T23:59:59Z", "as_of_in_the_future"),
         ("0001-01-01T00:00:00+14:00", "instant_out_of_range"),
         ("9999-12-31T23:59:59-12:00", "instant_out_of_range"),
