@@ -1,13 +1,16 @@
 """One whole system for the session, and shops to try it with: opened, sold in and looked at through the gateway."""
 
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
+from _pytest.nodeid import coerce_node_id
 from aiokafka import AIOKafkaProducer
 
 from contracts import Event, encode, topics
@@ -24,6 +27,16 @@ PROGRAMME = {"on": True, "zone": "America/New_York", "currency": "USD", "shortfa
 
 HALF_WITH_POINTS = {"points_per_unit": "10", "step": 1, "maximum_share_percent": "50"}
 """Ten points are worth a dollar and pay half of an order at most."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that are made of the document share one id, whatever their operation; where two files of tests run at a
+    time all but one of them would be left out. So their ids are their names."""
+    seen = Counter(item.nodeid for item in items)
+    for item in items:
+        if seen[item.nodeid] > 1:
+            item._id = coerce_node_id(f"{item.nodeid.rpartition('::')[0]}::{item.name}")
+
 
 Opener = Callable[..., Awaitable["Shop"]]
 
