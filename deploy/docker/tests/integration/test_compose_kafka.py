@@ -1,7 +1,6 @@
 """The broker of docker-compose.yml: Kafka itself takes its settings, and it asks who writes."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,14 +10,14 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from contracts import topics
-from local import access, child, kafka
+from local import access, child
 from local import topics as made
 from local.paths import ROOT
+from testkit.servers import broker_with
 
 TOLD: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kafka"][
     "environment"
 ]
-START_SECONDS: Final = 60
 
 
 def default(value: str) -> str:
@@ -42,22 +41,8 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         "log.dirs": str(folder / "data"),
     }
-    settings = folder / "server.properties"
-    settings.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    format_storage = ["format", "--config", str(settings), "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA"]
-    subprocess.run(kafka.tool("kafka.tools.StorageTool", *format_storage), check=True, capture_output=True)
-    command = child.Command(name="kafka", argv=kafka.tool("kafka.Kafka", str(settings)), directory=folder)
-    log = folder / "kafka.log"
-    with log.open("wb") as output:
-        process = child.spawn(command, log=output)
-    try:
-        child.wait_ready(
-            process, lambda: child.listens(services) and child.listens(outside), what="kafka",
-            timeout_seconds=START_SECONDS, log=log,
-        )  # fmt: skip
+    with broker_with(properties, folder, ports=[services, outside], format_with=[]):
         yield f"127.0.0.1:{services}", f"127.0.0.1:{outside}"
-    finally:
-        child.stop(process, stop_signal=command.stop_signal, timeout_seconds=10)
 
 
 async def test_it_starts_gets_its_topics_and_rights_and_asks_who_writes(doors: tuple[str, str]) -> None:

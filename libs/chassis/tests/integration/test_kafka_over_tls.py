@@ -1,7 +1,6 @@
 """A broker that shows a certificate and asks for a name, as those of a real cluster do."""
 
 import ipaddress
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chassis.kafka import brokers, topic_ids
 from chassis.settings import ServiceSettings
 from contracts import topics
-from local import child, kafka
+from local import child
 from local import topics as made
 from testkit.probe import settings_of_nobody
-
-START_SECONDS = 60
+from testkit.servers import broker_with
 
 DAY = timedelta(days=1)
 
@@ -65,22 +63,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         "offsets.topic.replication.factor": "1",
         "log.dirs": str(folder / "data"),
     }
-    settings = folder / "server.properties"
-    settings.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    format_storage = ["format", "--standalone", "--config", str(settings), "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA"]
-    format_storage += ["--add-scram", "SCRAM-SHA-512=[name=ledger,password=secret]"]
-    subprocess.run(kafka.tool("kafka.tools.StorageTool", *format_storage), check=True, capture_output=True)
-    command = child.Command(name="kafka", argv=kafka.tool("kafka.Kafka", str(settings)), directory=folder)
-    log = folder / "kafka.log"
-    with log.open("wb") as output:
-        process = child.spawn(command, log=output)
-    try:
-        child.wait_ready(
-            process, lambda: child.listens(port), what="kafka", timeout_seconds=START_SECONDS, log=log
-        )  # fmt: skip
+    named = ["--standalone", "--add-scram", "SCRAM-SHA-512=[name=ledger,password=secret]"]
+    with broker_with(properties, folder, ports=[port], format_with=named):
         yield Door(f"127.0.0.1:{port}", authority)
-    finally:
-        child.stop(process, stop_signal=command.stop_signal, timeout_seconds=10)
 
 
 async def test_a_service_writes_and_reads_there(door: Door) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 
 from local import child
 from local.kafka import VERSION as KAFKA_VERSION
-from local.kafka import Kafka
+from local.kafka import Kafka, tool
 from local.postgres import Postgres
 
 POSTGRES_VARIABLE: Final = "TEST_POSTGRES_URL"
@@ -44,6 +44,20 @@ def postgres_server() -> Iterator[str]:
             server.prepare()
             with _running(server.command(), server.ready, folder):
                 yield server.url
+
+
+@contextmanager
+def broker_with(
+    properties: Mapping[str, str], folder: Path, *, ports: Sequence[int], format_with: Sequence[str]
+) -> Iterator[None]:
+    """An embedded broker with settings of a test's own, until the block ends. It is up when these ports listen."""
+    settings = folder / "server.properties"
+    settings.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    format_storage = ["format", "--config", str(settings), "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAA", *format_with]
+    subprocess.run(tool("kafka.tools.StorageTool", *format_storage), check=True, capture_output=True)
+    command = child.Command(name="kafka", argv=tool("kafka.Kafka", str(settings)), directory=folder)
+    with _running(command, lambda: all(map(child.listens, ports)), folder):
+        yield
 
 
 @contextmanager
