@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bench.chaos.ledger.proxy import Cut, Proxy, is_commit, proxy_to
-from chassis.database import is_transient
+from chassis.faults import is_transient
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 import structlog
 
 from chassis import waiting
-from chassis.database import Database, is_bad_data, is_transient, with_lanes
+from chassis.database import Database, with_lanes
+from chassis.faults import is_bad_data, is_transient
 from chassis.messages import EVERY_SHOP, Consumer, Message
 from chassis.processing import lanes_of
 

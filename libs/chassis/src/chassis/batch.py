@@ -24,12 +24,9 @@ from chassis.database import (
     Database,
     Superseded,
     Transaction,
-    is_bad_data,
-    is_key_violation,
-    is_transient,
-    sqlstate_of,
     with_lanes,
 )
+from chassis.faults import is_bad_data, is_key_violation, is_transient, sqlstate_of
 from chassis.fence import Partition
 from chassis.messages import Consumer, Message
 from chassis.outcome import Poison

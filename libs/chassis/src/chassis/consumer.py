@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 
 from chassis import fence, queues, waiting
 from chassis.batch import Applier, Ending
-from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded, is_transient
+from chassis.database import FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, Database, Superseded
+from chassis.faults import is_transient
 from chassis.fence import Partition, Position
 from chassis.fetched import bound_fetches
 from chassis.flood import Flood

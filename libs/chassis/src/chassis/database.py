@@ -1,4 +1,4 @@
-"""Transactions: one begin, one commit, and which faults are worth another try."""
+"""Transactions: one begin, one commit, and another try where the fault may pass."""
 
 import asyncio
 import time
@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import asyncpg
 
 from chassis import lanes as lane_locks
-from chassis import outbox
+from chassis import outbox, postgres
+from chassis.faults import is_key_violation, is_transient, sqlstate_of
 from chassis.lanes import lane_of
 from chassis.outcome import Outcome
+from chassis.postgres import Server
 from chassis.settings import ServiceSettings
 from chassis.telemetry import TRANSACTION_RETRIES
 
@@ -27,9 +29,6 @@ UseCase = Callable[["Transaction", Sequence[Any]], Awaitable[Outcome]]
 
 POOL_TIMEOUT_SECONDS = 5.0
 """Waiting for a free connection; longer and the caller is better told to come back."""
-
-CONNECT_TIMEOUT_SECONDS = 5.0
-"""A server that is up answers in milliseconds."""
 
 CLOSE_SECONDS = 5.0
 """For the last transactions to end, before their connections are cut."""
@@ -53,6 +52,7 @@ SESSION = {
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    **postgres.TOLD,
 }
 """What a service's every connection tells the server, whatever the server prefers."""
 
@@ -123,10 +123,9 @@ class Database:
         if self._opened is None:
             settings = self._settings
             self._opened = asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
+                connect=Server(settings.database_url.get_secret_value()).connect,
                 min_size=0,
                 max_size=settings.database_connections,
-                timeout=CONNECT_TIMEOUT_SECONDS,
                 reset=keep_as_it_is,
                 server_settings={
                     "statement_timeout": _ms(settings.statement_timeout_seconds),
@@ -252,59 +251,6 @@ class Database:
 
 async def keep_as_it_is(_: asyncpg.Connection) -> None:
     """For a pool: nothing is left behind on a connection, so nothing is reset, which would be a round trip."""
-
-
-def sqlstate_of(error: BaseException) -> str | None:
-    """PostgreSQL's code of an error; None for others."""
-    state: str | None = getattr(error, "sqlstate", None)
-    return state
-
-
-_KEY_VIOLATIONS = frozenset({"23505", "23503"})
-
-_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "25006", "57014"}) | _KEY_VIOLATIONS
-"""Lock, idle, transaction and statement time-outs, a server that has just become a replica, and races for a key."""
-
-_TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
-"""Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed a little later."""
-    state = sqlstate_of(error)
-    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
-        return True  # a migration ran beside us; the driver has forgotten its plans by now
-    if state is not None:
-        return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
-    if isinstance(error, asyncpg.InternalClientError):
-        return True  # a connection that ended in the moment in which it was asked; the next one is good
-    return isinstance(error, OSError | TimeoutError) or (
-        isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
-    )
-
-
-def is_key_violation(error: BaseException) -> bool:
-    """Whether a row of that key is there already, or one that it names is not: a race, until it comes back."""
-    return sqlstate_of(error) in _KEY_VIOLATIONS
-
-
-def is_bad_data(error: BaseException) -> bool:
-    """Whether one message's own values may be the fault: data exceptions and violated constraints."""
-    state = sqlstate_of(error)
-    if state is not None:
-        return state.startswith(("22", "23"))
-    # The driver refuses by itself what no column of that type can hold.
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-
-
-def is_unstorable(error: BaseException) -> bool:
-    """Whether a value that was given is one that no column can hold, such as a number too large or a NUL character."""
-    return is_bad_data(error) and not is_constraint_violation(error)
-
-
-def is_constraint_violation(error: BaseException) -> bool:
-    """Whether a row would break a rule of its table."""
-    return (sqlstate_of(error) or "").startswith("23")
 
 
 def _ms(seconds: float) -> str:

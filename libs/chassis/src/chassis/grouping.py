@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from chassis.database import is_bad_data, is_transient
+from chassis.faults import is_bad_data, is_transient
 from chassis.outcome import answer_or_raise
 from chassis.problems import Overloaded
 

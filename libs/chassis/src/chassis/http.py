@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from chassis import openapi, operations
 from chassis.auth import Verifier, caller_of
-from chassis.database import is_transient
+from chassis.faults import is_transient
 from chassis.hot import HotRoute, HotRouter, HotTable
 from chassis.ids import new_id
 from chassis.problems import Overloaded, Problems, answer_to, problem_response

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from chassis import lease
-from chassis.database import Database, is_transient
+from chassis.database import Database
+from chassis.faults import is_transient
 from chassis.pauses import pause
 from chassis.telemetry import JOB_FAILURES, JOB_SECONDS
 

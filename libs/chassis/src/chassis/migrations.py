@@ -6,19 +6,17 @@ what a service has kept, so none of them says how.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import asyncpg
 from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.database import CONNECT_TIMEOUT_SECONDS
+from chassis.postgres import Server, each_host
 from chassis.tables import RIGHTS, TABLES
 
 MIGRATION_LOCK = 0x4D494752
@@ -74,14 +72,14 @@ def app_role() -> str:
 
 def role_of(database_url: str) -> str:
     """The role in a database's address."""
-    role = urlsplit(database_url).username
+    role = urlsplit(each_host(database_url)[0]).username
     assert role is not None, "the database's address names no role"
     return unquote(role)
 
 
 async def check(database_url: str, folder: Path) -> None:
     """Raise `UnfitDatabase` unless it has exactly the newest migration of this code, and text in Python's order."""
-    driver = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_SECONDS)
+    driver = await Server(database_url).connect()
     try:
         if not await driver.fetchval(_FIT):
             raise ForeignText
@@ -95,8 +93,8 @@ async def check(database_url: str, folder: Path) -> None:
 
 
 async def _run(url: str) -> None:
-    # The driver reads the address, as it does for whoever runs: SQLAlchemy knows another dialect of them.
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url))
+    # The address is read as it is for whoever runs: SQLAlchemy knows another dialect of them.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=Server(url).connect)
     try:
         async with engine.connect() as conn:
             await conn.run_sync(_migrate)

@@ -15,7 +15,8 @@ from starlette.requests import Request
 
 from chassis import deadletters, waiting
 from chassis.auth import OPERATIONS, requires
-from chassis.database import Database, is_bad_data, with_lanes
+from chassis.database import Database, with_lanes
+from chassis.faults import is_bad_data
 from chassis.messages import Consumer, Message, raw_from_row, read
 from chassis.outcome import Poison
 from chassis.problems import Problem

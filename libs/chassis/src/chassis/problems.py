@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from chassis.database import is_transient, is_unstorable
+from chassis.faults import is_transient, is_unstorable
 from contracts.faults import causes
 
 MEDIA_TYPE: Final = "application/problem+json"

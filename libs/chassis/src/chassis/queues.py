@@ -8,7 +8,8 @@ import asyncpg
 
 from chassis import waiting
 from chassis.aside import set_aside
-from chassis.database import KEY_VIOLATION_TRIES, Database, is_bad_data, is_key_violation, is_transient, with_lanes
+from chassis.database import KEY_VIOLATION_TRIES, Database, with_lanes
+from chassis.faults import is_bad_data, is_key_violation, is_transient
 from chassis.messages import Consumer, Message, read
 from chassis.outcome import Poison
 from chassis.processing import lanes_of, process

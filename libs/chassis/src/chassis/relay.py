@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from chassis import lease
-from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
+from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
+from chassis.faults import is_transient
 from chassis.kafka import brokers
 from chassis.outbox import Log, Outgoing
 from chassis.pauses import pause

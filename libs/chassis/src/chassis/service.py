@@ -18,7 +18,8 @@ from fastapi import APIRouter
 
 from chassis import deadletters, lease, migrations, telemetry, waiting
 from chassis.consumer import Worker
-from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase, is_transient
+from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
+from chassis.faults import is_transient
 from chassis.ids import new_id
 from chassis.jobs import Job, JobRunner
 from chassis.messages import Consumer

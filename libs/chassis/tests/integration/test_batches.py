@@ -13,7 +13,8 @@ from aiokafka import TopicPartition
 from chassis import Outcome, Poison, Transaction, deadletters, fence, queues, waiting
 from chassis.batch import Applier
 from chassis.consumer import Worker
-from chassis.database import Database, is_transient, require_lanes
+from chassis.database import Database, require_lanes
+from chassis.faults import is_transient
 from chassis.gathering import Batch, Gathering
 from chassis.messages import Consumer, Message, Raw, read
 from contracts import encode, topics

@@ -9,7 +9,8 @@ import pytest
 
 from chassis import Outcome, Transaction
 from chassis import database as module
-from chassis.database import Database, is_transient
+from chassis.database import Database
+from chassis.faults import is_transient
 from testkit import wait_until
 from testkit.probe import HELD, Probe
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from chassis.database import is_bad_data, is_key_violation, is_transient
+from chassis.faults import is_bad_data, is_key_violation, is_transient
 from chassis.problems import Overloaded, answer_to, facts_of
 
 NOT_A_VALUE = asyncpg.exceptions._base.DataError("value out of int32 range")

@@ -9,7 +9,7 @@ import asyncpg
 from chassis import Outcome, Runtime, Service, Transaction
 from chassis.database import keep_as_it_is
 from ledger import api, consumers, start
-from ledger.connections import reading_settings, snapshot
+from ledger.connections import reader, snapshot
 from ledger.jobs import jobs
 from ledger.settings import LedgerSettings
 from ledger.store.log import LedgerLog
@@ -60,12 +60,8 @@ async def _hold_against(folder: Path, tx: Transaction, _: Sequence[object]) -> O
 
 async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
     """Reads have connections of their own: they may do nothing else, and never wait for a posting's."""
-    url = settings.database_url.get_secret_value()
-    reading = reading_settings(settings)
-    pool = await asyncpg.create_pool(
-        url, min_size=0, max_size=READ_CONNECTIONS, reset=keep_as_it_is, server_settings=reading
-    )
-    connect = partial(asyncpg.connect, url, server_settings=reading)
+    connect = reader(settings)
+    pool = await asyncpg.create_pool(connect=connect, min_size=0, max_size=READ_CONNECTIONS, reset=keep_as_it_is)
     runtime.extras["desk"] = api.Desk(runtime.database, pool, connect, partial(snapshot, settings))
 
 

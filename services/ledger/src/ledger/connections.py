@@ -1,28 +1,38 @@
 """Connections that only read: their plans, their time-outs, and a snapshot for what takes long."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
 from chassis.database import SESSION
+from chassis.postgres import Server
 from ledger.settings import LedgerSettings
 from ledger.store import seals
+
+Connect = Callable[..., Awaitable[asyncpg.Connection]]
 
 IDLE_SECONDS = 60
 """After so long without reading on, the reader of an export is gone; the gateway too ends an answer that is silent."""
 
 
-def reading_settings(settings: LedgerSettings) -> dict[str, str]:
-    """What a connection for reads tells the server."""
-    return {
-        "statement_timeout": _ms(settings.statement_timeout_seconds),
-        "lock_timeout": _ms(settings.lock_timeout_seconds),
-        "default_transaction_read_only": "on",
-        **SESSION,
-        # Every statement here reads by key, whatever the key: making a plan costs more than running it.
-        "plan_cache_mode": "force_generic_plan",
-    }
+def reader(settings: LedgerSettings) -> Connect:
+    """How to make a connection that may only read. Its signature is what the driver's pool wants."""
+    server, told = Server(settings.database_url.get_secret_value()), _told(settings)
+
+    async def connect(_url: str | None = None, **options: Any) -> asyncpg.Connection:
+        driver = await server.connect(server_settings=told, **options)
+        try:
+            # Not told at first: by that the driver judges whether a host takes writes, where the address asks for it.
+            await driver.execute("SET default_transaction_read_only = on")
+        except BaseException:
+            driver.terminate()
+            raise
+        return driver
+
+    return connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +47,24 @@ class Snapshot:
 async def snapshot(settings: LedgerSettings) -> Snapshot:
     """A snapshot for what takes long."""
     told = {
-        **reading_settings(settings),
+        **_told(settings),
         "idle_in_transaction_session_timeout": _ms(IDLE_SECONDS),
         "transaction_timeout": _ms(settings.export_seconds),
     }
-    driver: asyncpg.Connection = await asyncpg.connect(settings.database_url.get_secret_value(), server_settings=told)
+    driver = await Server(settings.database_url.get_secret_value()).connect(server_settings=told)
     at = await seals.clock_between_seals(driver)
     await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     return Snapshot(driver, at)
+
+
+def _told(settings: LedgerSettings) -> dict[str, str]:
+    return {
+        "statement_timeout": _ms(settings.statement_timeout_seconds),
+        "lock_timeout": _ms(settings.lock_timeout_seconds),
+        **SESSION,
+        # Every statement here reads by key, whatever the key: making a plan costs more than running it.
+        "plan_cache_mode": "force_generic_plan",
+    }
 
 
 def _ms(seconds: float) -> str:

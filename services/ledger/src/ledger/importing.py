@@ -14,7 +14,8 @@ import structlog
 
 from chassis import Database, Transaction
 from chassis import Outcome as Answers
-from chassis.database import is_transient, with_lanes
+from chassis.database import with_lanes
+from chassis.faults import is_transient
 from chassis.lanes import lane_of
 from ledger import usecases
 from ledger.domain import Credit, Debit, Outcome, Result, decide

@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 
 from chassis import Database, Job
-from chassis.database import is_transient, with_lanes
+from chassis.database import with_lanes
+from chassis.faults import is_transient
 from chassis.lanes import lane_of
 from ledger import approving, importing, metrics, usecases
 from ledger.approving import ExpireProposal

@@ -9,6 +9,7 @@ import asyncpg
 from chassis import lanes, lease
 from chassis.database import SESSION
 from chassis.ids import new_uuid
+from chassis.postgres import Server
 from chassis.relay import LEASE
 
 LEASE_SECONDS: Final = 60.0
@@ -18,7 +19,7 @@ LEASE_SECONDS: Final = 60.0
 @asynccontextmanager
 async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A transaction in which nobody posts; it commits at the block's end, or nothing has changed."""
-    driver: asyncpg.Connection = await asyncpg.connect(url, server_settings=SESSION)
+    driver = await Server(url).connect(server_settings=SESSION)
     try:
         async with driver.transaction():
             await lanes.take(driver, range(await lanes.stored_count(driver)))
