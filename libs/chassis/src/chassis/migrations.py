@@ -77,9 +77,9 @@ def role_of(database_url: str) -> str:
     return unquote(role)
 
 
-async def check(database_url: str, folder: Path) -> None:
+async def check(server: Server, folder: Path) -> None:
     """Raise `UnfitDatabase` unless it has exactly the newest migration of this code, and text in Python's order."""
-    driver = await Server(database_url).connect()
+    driver = await server.connect()
     try:
         if not await driver.fetchval(_FIT):
             raise ForeignText

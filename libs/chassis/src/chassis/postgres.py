@@ -1,10 +1,12 @@
-"""The way to the database server: to that one of its hosts which serves, and noticed when the other side has vanished.
+"""The way to the database server: to that one of its hosts which serves, noticed when the other side has vanished, and
+not taken when another history goes on there.
 
 The driver has one time-out for all hosts together, so it never comes to the one behind a host that does not answer; and
 a connection to a host that lost its power or its network lives for as long as the system sends again: a quarter of an
 hour.
 """
 
+import asyncio
 import re
 import socket
 from collections.abc import Sequence
@@ -44,6 +46,16 @@ _KEPT: Final = {
 _HOSTS: Final = re.compile(r"([^/]+//(?:[^/?@]*@)?)([^/?@]+)(.*)", re.DOTALL)
 """What an address has before its hosts, these, and what is behind them; Python's own parser takes one host only."""
 
+_TIMELINE: Final = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+"""Grows when a standby takes over or a backup is restored: what was written last in the earlier one may be gone."""
+
+
+class OtherTimeline(ConnectionError):
+    """The database goes on from an earlier moment, perhaps, than what this process has seen of it."""
+
+    def __init__(self) -> None:
+        super().__init__("the database goes on in another timeline")
+
 
 class Server:
     """A server by its address, which may name several hosts: `postgresql://role:password@one:5432,two:5432/database`."""
@@ -52,6 +64,10 @@ class Server:
         self._hosts = each_host(url)
         self._next = 0
         """Whom to ask first: who served last, or who comes after one that did not."""
+        self._timeline: str | None = None
+        """Of the first connection; None where the server does not say."""
+        self.moved = asyncio.Event()
+        """Set when it goes on in another timeline; then there are no more connections, and the process begins anew."""
 
     async def connect(self, _url: str | None = None, **options: Any) -> asyncpg.Connection:
         """A connection to the first host that takes it; raises what the last one said.
@@ -62,18 +78,36 @@ class Server:
             try:
                 return await self._connect(options)
             except Exception as error:
-                if not is_transient(error):
+                if not is_transient(error) or self.moved.is_set():
                     raise
         return await self._connect(options)
 
     async def _connect(self, options: dict[str, Any]) -> asyncpg.Connection:
+        if self.moved.is_set():
+            raise OtherTimeline
         at = self._next
         # Moved on before the outcome is known: who is cancelled meanwhile must not begin with the same one again.
         self._next = (at + 1) % len(self._hosts)
         connection = await asyncpg.connect(self._hosts[at], timeout=CONNECT_SECONDS, **options)
         self._next = at
-        _notice_the_loss_of(connection)
+        try:
+            _notice_the_loss_of(connection)
+            await self._require_the_same_timeline(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
+
+    async def _require_the_same_timeline(self, connection: asyncpg.Connection) -> None:
+        try:
+            timeline = await connection.fetchval(_TIMELINE)
+        except asyncpg.PostgresError:  # it only reads, or keeps no log of this kind
+            return
+        if self._timeline is None:
+            self._timeline = timeline
+        elif timeline != self._timeline:
+            self.moved.set()
+            raise OtherTimeline
 
 
 def each_host(url: str) -> Sequence[str]:

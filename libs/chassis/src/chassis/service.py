@@ -143,6 +143,7 @@ class Runtime:
             parts += [JobRunner(job, self.database, self.owner).run(stop) for job in jobs]
         parts.append(self._serve(stop))  # also workers answer health, readiness and metrics
         parts.append(_collect_garbage(stop))
+        parts.append(self._stay_in_the_same_timeline(stop))
         tasks = [asyncio.create_task(_seen_to_its_end(part)) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -157,6 +158,17 @@ class Runtime:
             if service.shutdown is not None:
                 await service.shutdown(self)
             await self.database.close()
+
+    async def _stay_in_the_same_timeline(self, stop: asyncio.Event) -> None:
+        """What this process remembers, and what it has told others, may be gone where another host took over or a
+        backup was restored. It begins anew, so that whatever a service looks at when it starts is looked at."""
+        moved = self.database.server.moved
+        waiting = [asyncio.create_task(event.wait()) for event in (moved, stop)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if moved.is_set():
+            raise CannotStart("the database goes on in another timeline than this process began in; start it again")
 
     async def _inherit(self) -> None:
         instance = self.service.settings.instance
@@ -247,12 +259,12 @@ def run(build: Callable[[], Service]) -> None:
     mode = parser.parse_args().mode
     service = build()
     telemetry.set_up(service.name, service.settings)
-    url = service.settings.database_url.get_secret_value()
     try:
         if mode == "migrate":
-            migrations.upgrade(_owner_url(service), service.migrations, migrations.role_of(url))
+            role = migrations.role_of(service.settings.database_url.get_secret_value())
+            migrations.upgrade(_owner_url(service), service.migrations, role)
         else:
-            uvloop.run(_run(service, mode, url))
+            uvloop.run(_run(service, mode))
     except (migrations.UnfitDatabase, CannotStart) as error:
         sys.exit(f"{service.name}: {error}")
 
@@ -264,8 +276,8 @@ def _owner_url(service: Service) -> str:
     return url.get_secret_value()
 
 
-async def _run(service: Service, mode: str, url: str) -> None:
-    stop = asyncio.Event()
+async def _run(service: Service, mode: str) -> None:
+    runtime, stop = Runtime(service), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -274,12 +286,12 @@ async def _run(service: Service, mode: str, url: str) -> None:
     give_up_at = loop.time() + START_SECONDS
     while not stop.is_set():
         try:
-            await migrations.check(url, service.migrations)
+            await migrations.check(runtime.database.server, service.migrations)
         except Exception as error:
             if not is_transient(error) or loop.time() > give_up_at:
                 raise
             log.warning("waiting_for_database", error=repr(error))
             await pause(stop, LONGEST_BACKOFF_SECONDS)
         else:
-            await Runtime(service).run(mode, stop)
+            await runtime.run(mode, stop)
             return

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis import Runtime, migrations
+from chassis.postgres import Server
 from local.child import free_port
 from testkit import wait_until
 from testkit.probe import HELD, MIGRATIONS, Probe, activity
@@ -29,14 +30,14 @@ async def test_a_process_refuses_to_start_on_another_schema(offline: Probe) -> N
     await owner.execute("UPDATE alembic_version SET version_num = '0000'")
     await owner.close()
     with pytest.raises(migrations.StaleSchema, match="the database has schema 0000, this code needs 0001"):
-        await migrations.check(offline.url, MIGRATIONS)
+        await migrations.check(Server(offline.url), MIGRATIONS)
     async with offline.process("api") as process:
         assert await process.wait() == 1
 
 
 async def test_an_empty_database_is_a_stale_schema_too(offline: Probe, postgres: str) -> None:
     with pytest.raises(migrations.StaleSchema, match="the database has schema None"):
-        await migrations.check(postgres, MIGRATIONS)
+        await migrations.check(Server(postgres), MIGRATIONS)
 
 
 async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgres: str) -> None:
@@ -48,7 +49,7 @@ async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgr
         with pytest.raises(migrations.ForeignText, match="text must be UTF-8 and compared by code points"):
             await asyncio.to_thread(migrations.upgrade, url, MIGRATIONS, "postgres")
         with pytest.raises(migrations.ForeignText):
-            await migrations.check(url, MIGRATIONS)
+            await migrations.check(Server(url), MIGRATIONS)
         inside = await asyncpg.connect(url)
         assert await inside.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
         await inside.close()
@@ -60,9 +61,9 @@ async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgr
 @pytest.mark.parametrize("way", ["?sslmode=prefer", "?sslmode=disable&application_name=ours"])
 async def test_an_address_says_the_same_to_who_migrates_as_to_who_runs(offline: Probe, way: str) -> None:
     owner = offline.url.replace("//chassis:", "//chassis_owner:") + way
-    await migrations.check(owner, MIGRATIONS)
+    await migrations.check(Server(owner), MIGRATIONS)
     await asyncio.to_thread(migrations.upgrade, owner, MIGRATIONS, "chassis")
-    await migrations.check(offline.url, MIGRATIONS)
+    await migrations.check(Server(offline.url), MIGRATIONS)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,18 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from chassis import postgres
+from chassis import CannotStart, Runtime, migrations, postgres
 from chassis.database import Database
 from chassis.faults import is_transient
-from chassis.postgres import Server
+from chassis.postgres import OtherTimeline, Server
 from local.child import free_port
-from testkit.probe import Probe
+from testkit import wait_until
+from testkit.probe import MIGRATIONS, Probe
 
 SSL_REQUEST = (80877103).to_bytes(4, "big")
 """Behind its length: what a caller begins with that would rather speak TLS."""
+
+_SESSIONS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 WRONG = "a-wrong-password"
 
@@ -120,6 +123,54 @@ async def test_both_sides_notice_when_the_other_has_vanished(
     await database.close()
 
 
+async def test_nothing_is_asked_of_a_server_that_goes_on_in_another_timeline(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(offline.url)
+    await (await server.connect()).close()
+    monkeypatch.setattr(postgres, "_TIMELINE", "SELECT '00000007'")
+    for _ in range(2):
+        with pytest.raises(OtherTimeline) as told:
+            await server.connect()
+        assert is_transient(told.value)
+    assert server.moved.is_set()
+    await wait_until(lambda: _has_no_session(offline))
+
+
+async def test_a_process_ends_when_its_database_goes_on_in_another_timeline(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, stop = Runtime(offline.service()), asyncio.Event()
+    await migrations.check(runtime.database.server, MIGRATIONS)
+    running = asyncio.create_task(runtime.run("api", stop))
+
+    async def is_ready() -> bool:
+        return (await runtime.readiness())[0]
+
+    async def is_found_out() -> bool:
+        return not await is_ready() and runtime.database.server.moved.is_set()
+
+    await wait_until(is_ready)
+    monkeypatch.setattr(postgres, "_TIMELINE", "SELECT '00000007'")
+    await offline.query(f"SELECT pg_terminate_backend(pid) {_SESSIONS}")
+    await wait_until(is_found_out)  # by whoever asks for the database next
+    with pytest.raises(CannotStart, match="another timeline"):
+        await running
+    assert stop.is_set()
+
+
+async def test_a_server_that_says_no_timeline_is_taken_as_it_is(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(offline.url)
+    for question in ("SELECT pg_no_such_function()", postgres._TIMELINE):
+        monkeypatch.setattr(postgres, "_TIMELINE", question)
+        connection = await server.connect()
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+    assert not server.moved.is_set()
+
+
 def _with_hosts(url: str, *ports: int | None) -> str:
     """The same address with hosts at these ports of this machine; None for its own host."""
     hosts = urlsplit(url).netloc.rpartition("@")[2]
@@ -134,3 +185,7 @@ def _callers(server: socket.socket) -> int:
             server.accept()[0].close()
             count += 1
     return count
+
+
+async def _has_no_session(probe: Probe) -> bool:
+    return await probe.query(f"SELECT count(*) {_SESSIONS}") == [0]

@@ -60,9 +60,10 @@ async def _hold_against(folder: Path, tx: Transaction, _: Sequence[object]) -> O
 
 async def _open_desk(runtime: Runtime, settings: LedgerSettings) -> None:
     """Reads have connections of their own: they may do nothing else, and never wait for a posting's."""
-    connect = reader(settings)
+    server = runtime.database.server
+    connect = reader(settings, server)
     pool = await asyncpg.create_pool(connect=connect, min_size=0, max_size=READ_CONNECTIONS, reset=keep_as_it_is)
-    runtime.extras["desk"] = api.Desk(runtime.database, pool, connect, partial(snapshot, settings))
+    runtime.extras["desk"] = api.Desk(runtime.database, pool, connect, partial(snapshot, settings, server))
 
 
 async def _close_desk(runtime: Runtime) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from chassis import CannotStart, migrations
+from chassis.postgres import Server
 from ledger import connections, restoring
 from ledger.domain.epochs import EpochStart
 from ledger.moving import ImportRefused, import_shop
@@ -34,7 +35,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 async def _export(settings: LedgerSettings, shop: str, *, complete: bool) -> None:
-    snapshot = await connections.snapshot(settings)
+    snapshot = await connections.snapshot(settings, Server(settings.database_url.get_secret_value()))
     try:
         if not await reading.known_shops(snapshot.driver, [shop]):
             sys.exit(f"ledger: knows no shop {shop}")
@@ -60,7 +61,7 @@ def take_over(arguments: Sequence[str]) -> None:
 
 async def _import(settings: LedgerSettings, file: str) -> None:
     url = settings.database_url.get_secret_value()
-    await migrations.check(url, FOLDER)
+    await migrations.check(Server(url), FOLDER)
     imported = await import_shop(url, _lines(file))
     counts = ", ".join(f"{count} {name}" for name, count in imported.counts.items())
     sys.stdout.write(f"{imported.shop}: {counts}\n")
@@ -95,7 +96,7 @@ def restore(arguments: Sequence[str]) -> None:
 
 
 async def _restore(settings: LedgerSettings, *, anyway: bool) -> list[EpochStart]:
-    await migrations.check(settings.database_url.get_secret_value(), FOLDER)
+    await migrations.check(Server(settings.database_url.get_secret_value()), FOLDER)
     return await restoring.restore(settings, anyway=anyway)
 
 

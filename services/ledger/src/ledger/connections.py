@@ -18,9 +18,9 @@ IDLE_SECONDS = 60
 """After so long without reading on, the reader of an export is gone; the gateway too ends an answer that is silent."""
 
 
-def reader(settings: LedgerSettings) -> Connect:
+def reader(settings: LedgerSettings, server: Server) -> Connect:
     """How to make a connection that may only read. Its signature is what the driver's pool wants."""
-    server, told = Server(settings.database_url.get_secret_value()), _told(settings)
+    told = _told(settings)
 
     async def connect(_url: str | None = None, **options: Any) -> asyncpg.Connection:
         driver = await server.connect(server_settings=told, **options)
@@ -44,14 +44,14 @@ class Snapshot:
     """It sees all seals that were made until then."""
 
 
-async def snapshot(settings: LedgerSettings) -> Snapshot:
+async def snapshot(settings: LedgerSettings, server: Server) -> Snapshot:
     """A snapshot for what takes long."""
     told = {
         **_told(settings),
         "idle_in_transaction_session_timeout": _ms(IDLE_SECONDS),
         "transaction_timeout": _ms(settings.export_seconds),
     }
-    driver = await Server(settings.database_url.get_secret_value()).connect(server_settings=told)
+    driver = await server.connect(server_settings=told)
     at = await seals.clock_between_seals(driver)
     await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     return Snapshot(driver, at)

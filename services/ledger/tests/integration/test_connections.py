@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from ledger.connections import reader, snapshot
+from ledger.settings import LedgerSettings
 from local.databases import ServiceDatabase
 from testkit.tokens import Tokens
 
@@ -30,8 +31,9 @@ async def test_reads_go_to_a_host_that_takes_writes(
 
 async def test_a_connection_for_reads_can_write_nothing(ledger: Ledger) -> None:
     await ledger.award("m-1", 100)
-    settings = ledger.runtime.service.settings
-    for driver in (await reader(settings)(), (await snapshot(settings)).driver):
+    settings, server = ledger.runtime.service.settings, ledger.runtime.database.server
+    assert isinstance(settings, LedgerSettings)
+    for driver in (await reader(settings, server)(), (await snapshot(settings, server)).driver):
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await driver.execute("UPDATE account SET available = 0")
         await driver.close()
