@@ -17,7 +17,6 @@ from .sealed import key_file
 from .site import Site
 from .standby import Pair, pair
 
-
 NAME = "ledger-one"
 """Of the replica: what an earlier run of it left held ends when it comes back."""
 
