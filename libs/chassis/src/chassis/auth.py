@@ -107,7 +107,7 @@ class Verifier:
                 and now < caller.expires_at
                 and float(claims.get("nbf", 0)) <= now + CLOCK_SKEW_SECONDS
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise unauthorized("the token lacks a claim, or one is not what it should be") from error
         if not good:
             raise unauthorized("the token is expired or not for this service")

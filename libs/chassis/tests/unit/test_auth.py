@@ -99,6 +99,32 @@ def test_keys_that_cannot_be_read_are_our_fault(verifier: auth.Verifier, tokens:
         verifier.verify(tokens.mint().encode())
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": "soon"},
+        {"exp": "nan"},
+        {"exp": 10**400},
+        {"exp": None},
+        {"nbf": "later"},
+        {"nbf": 10**400},
+        {"sub": 7},
+        {"shop": ["corner"]},
+        {"scope": ["ledger:read"]},
+        {"aud": {"accrual": True}},
+        {"aud": ["another"]},
+        {"iss": None},
+    ],
+    ids=lambda claims: f"{claims}"[:20],
+)
+def test_a_claim_that_is_not_what_it_should_be_lets_nobody_in(
+    verifier: auth.Verifier, tokens: Tokens, claims: dict[str, Any]
+) -> None:
+    with pytest.raises(auth.Problem) as refused:
+        verifier.verify(tokens.mint(**claims).encode())
+    assert refused.value.status == 401
+
+
 STRANGERS: list[dict[str, Any]] = [
     {**RSAKey.generate_key(2048, auto_kid=True).as_dict(private=False), "use": "sig", "alg": "RS256"},
     {**ECKey.generate_key("P-256", auto_kid=True).as_dict(private=False), "use": "enc"},
