@@ -1,115 +1,23 @@
-"""A real Envoy with our configuration before services that only say who they are."""
+"""What the gateway lets through, what it answers itself, and how."""
 
 import asyncio
-import contextlib
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 import uvicorn
 
-from gateway.render import render
-from gateway.routes import services
-from gateway.settings import GatewaySettings
 from local import child
-from local.gateway import envoy_command
 from testkit import wait_until
 from testkit.tokens import DevelopmentIssuer, Tokens
 
+from .conftest import ARRIVED, Running, answer
+
 POSTINGS = "/v1/shops/demo/postings"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The gateway under test."""
-
-    url: str
-    admin_url: str
-    upstreams: dict[str, uvicorn.Server]
-    access_log: Path
-
-
-ARRIVED: list[int] = []
-"""Pieces of a streamed body as the service gets them."""
-
-
-async def _answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """An upstream that says which port it has, echoes the body's size, or is slow when asked to be."""
-    if scope["type"] != "http":
-        return
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if scope["query_string"] == b"stream":
-            ARRIVED.append(len(message.get("body", b"")))
-        size += len(message.get("body", b""))
-        more = message.get("more_body", False)
-    if scope["query_string"] == b"slow":
-        await asyncio.sleep(3)
-    body = {"port": scope["server"][1], "path": scope["path"], "size": size}
-    body["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
-    status = int(scope["query_string"] or 200) if scope["query_string"].isdigit() else 200
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def running(tmp_path_factory: pytest.TempPathFactory, tokens: Tokens) -> AsyncIterator[Running]:
-    folder = tmp_path_factory.mktemp("gateway")
-    for name in ("openapi.json", "docs.html", "docs.js"):
-        (folder / name).write_text(f"this is {name}" * 1000)
-    upstreams = {service: child.free_port() for service in services()}
-    servers = {}
-    tasks = []
-    for service, port in upstreams.items():
-        servers[service] = uvicorn.Server(uvicorn.Config(_answer, port=port, log_level="warning", lifespan="off"))
-        tasks.append(asyncio.create_task(servers[service]._serve()))
-    settings = GatewaySettings(
-        port=child.free_port(),
-        admin_port=child.free_port(),
-        upstreams={service: f"127.0.0.1:{port}" for service, port in upstreams.items()},
-        jwks_file=tokens.jwks_file,
-        pages=folder,
-        requests_per_second=50,
-        body_bytes=10_000,
-        request_seconds=2,
-    )
-    configuration = folder / "envoy.yaml"
-    configuration.write_text(render(settings))
-    log = folder / "envoy.log"
-    with log.open("wb") as output:
-        envoy = child.spawn(envoy_command(configuration, folder), log=output)
-    admin_url = f"http://127.0.0.1:{settings.admin_port}"
-    try:
-        async with httpx.AsyncClient() as client:
-
-            async def ready() -> bool:
-                assert envoy.poll() is None, log.read_text()
-                with contextlib.suppress(httpx.TransportError):
-                    return (await client.get(f"{admin_url}/ready")).status_code == 200
-                return False
-
-            await wait_until(ready, what="Envoy")
-        yield Running(f"http://127.0.0.1:{settings.port}", admin_url, servers, log)
-    finally:
-        child.stop(envoy, stop_signal=envoy_command(configuration, folder).stop_signal, timeout_seconds=5)
-        for server in servers.values():
-            server.should_exit = True
-        await asyncio.gather(*tasks)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=running.url) as made:
-        yield made
 
 
 def _problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -305,7 +213,7 @@ async def test_a_service_that_is_away_is_503_and_back_at_once(
     server.should_exit = True
     await wait_until(lambda: not child.listens(server.config.port), what="the service to end")
     _problem(await client.get(path, headers=tokens.headers(sub="away")), 503, "unavailable")
-    again = uvicorn.Server(uvicorn.Config(_answer, port=server.config.port, log_level="warning", lifespan="off"))
+    again = uvicorn.Server(uvicorn.Config(answer, port=server.config.port, log_level="warning", lifespan="off"))
     task = asyncio.create_task(again._serve())
 
     async def answers() -> bool:
