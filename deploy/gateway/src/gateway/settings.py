@@ -23,7 +23,9 @@ class GatewaySettings(BaseSettings):
         },
         description="`host:port` of each service; JSON in the environment.",
     )
-    jwks_file: Path = Field(description="The issuer's public keys; read again, within seconds, when another file takes its name.")
+    jwks_file: Path = Field(
+        description="The issuer's public keys; read again, within seconds, when another file takes its name."
+    )
     token_issuer: str = Field(default="accrual-local", description="`iss` that tokens must carry.")
     token_audience: str = Field(default="accrual", description="`aud` that tokens must carry.")
     requests_per_second: int = Field(
