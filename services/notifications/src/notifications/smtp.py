@@ -27,7 +27,8 @@ MAX_LINE = 900
 """Characters of a header on one line (RFC 5322 allows 998 with its name)."""
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"
-_ADDRESS: Final = re.compile(rf"[^\s@<>()\[\]\\,;:\"\x00-\x1f\x7f]+@{_LABEL}(?:\.{_LABEL})*")
+_LOCAL: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\-]+"
+_ADDRESS: Final = re.compile(rf"{_LOCAL}@{_LABEL}(?:\.{_LABEL})*")
 _ANY_ADDRESS: Final = re.compile(r"<?[^\s<>]+@[^\s<>]+>?")
 
 TlsMode = Literal["off", "if_offered", "starttls", "tls"]

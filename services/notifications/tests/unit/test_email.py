@@ -81,7 +81,8 @@ def test_a_long_subject_of_any_letters_arrives_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["ana@example.com", "a.b+c@sub.example.co.uk", "o'hara@example.com", "ana@localhost"]
+    "address",
+    ["ana@example.com", "a.b+c@sub.example.co.uk", "o'hara@example.com", "ana@localhost", "a@xn--exmple-cua.com"],
 )
 def test_addresses(address: str) -> None:
     assert is_address(address)
@@ -104,6 +105,10 @@ def test_addresses(address: str) -> None:
         "ana@example..com",
         "x" * 65 + "@example.com",
         "a@" + "b" * 64 + ".com",
+        "jürgen@example.com",  # few servers take it, and none without SMTPUTF8
+        "ａ@example.com",
+        "\u202ea@example.com",
+        "a@exämple.com",  # its name in ASCII is taken: xn--exmple-cua.com
     ],
 )
 def test_what_is_not_one_address(address: str) -> None:
