@@ -1,27 +1,21 @@
 """A broker that shows a certificate and asks for a name, as those of a real cluster do."""
 
-import ipaddress
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from chassis.kafka import brokers, topic_ids
 from chassis.settings import ServiceSettings
 from contracts import topics
 from local import child
 from local import topics as made
+from testkit.certificates import certificates
 from testkit.probe import settings_of_nobody
 from testkit.servers import broker_with
-
-DAY = timedelta(days=1)
 
 
 class Door(NamedTuple):
@@ -42,7 +36,7 @@ class Door(NamedTuple):
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("broker")
     port, controller = child.free_port(), child.free_port()
-    authority, shown = _certificates(folder)
+    authority, shown = certificates(folder)
     scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
     properties = {
         "process.roles": "broker,controller",
@@ -97,33 +91,3 @@ async def test_whoever_is_not_who_the_other_expects_is_refused(
     with pytest.raises(refusal):
         await producer.start()
     await producer.stop()
-
-
-def _certificates(folder: Path) -> tuple[Path, Path]:
-    """An authority's certificate, and a broker's key with the certificate that the authority gave it."""
-    root, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")])
-    begin = datetime.now(UTC) - DAY
-
-    def signed(subject: x509.Name, key: Any, extension: x509.ExtensionType) -> bytes:
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(begin + 2 * DAY)
-            .add_extension(extension, critical=True)
-            .sign(root, hashes.SHA256())
-        )
-        return certificate.public_bytes(serialization.Encoding.PEM)
-
-    authority, shown = folder / "authority.pem", folder / "broker.pem"
-    authority.write_bytes(signed(name, root, x509.BasicConstraints(ca=True, path_length=0)))
-    secret = own.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    shown.write_bytes(secret + signed(x509.Name([]), own, addresses))
-    return authority, shown
