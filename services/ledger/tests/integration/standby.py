@@ -66,14 +66,24 @@ class Pair:
         )
         self.start(self.standby)
 
+    async def commit_on_both(self) -> None:
+        """From now on a commit is one when the standby has it too."""
+        async with _connected(self.primary) as primary:
+            await primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            await primary.execute("SELECT pg_reload_conf()")
+
+            async def is_so() -> bool:
+                return bool(await primary.fetchval("SELECT sync_state = 'sync' FROM pg_stat_replication"))
+
+            await wait_until(is_so, what="the standby to count")
+
     async def until_the_same(self) -> None:
-        """Wait until the standby has all that the primary has."""
+        """Wait until the standby has all that the primary has by now."""
         async with _connected(self.primary) as primary, _connected(self.standby) as standby:
-            # Not what is written so far: a commit need not be, where what is in memory may be lost.
-            given = await primary.fetchval("SELECT pg_current_wal_insert_lsn()::text")
+            written = await primary.fetchval("SELECT pg_current_wal_lsn()::text")
 
             async def same() -> bool:
-                return bool(await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", given))
+                return bool(await standby.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", written))
 
             await wait_until(same, what="the standby to have everything")
 
@@ -90,6 +100,8 @@ class Pair:
     async def take_over(self) -> None:
         """The primary is gone at once; the standby goes on with what it has."""
         self.end(self.primary, signal.SIGKILL)
+        if self.standby.port not in self.running:
+            self.start(self.standby)
         async with _connected(self.standby) as standby:
             assert await standby.fetchval("SELECT pg_promote()")
 
@@ -97,8 +109,7 @@ class Pair:
 @contextmanager
 def pair(folder: Path) -> Iterator[Pair]:
     """A primary in a folder; `copy` makes its standby."""
-    servers = [Postgres(folder=folder / name, port=child.free_port(), durable=False) for name in ("primary", "standby")]
-    made = Pair(*servers)
+    made = Pair(*(Postgres(folder=folder / name, port=child.free_port()) for name in ("primary", "standby")))
     made.primary.prepare()
     with (made.primary.folder / "pg_hba.conf").open("a") as file:
         file.write(f"host replication {SUPERUSER} 127.0.0.1/32 trust\n")

@@ -133,7 +133,7 @@ async def test_windows_and_runs_of_any_size_tell_the_same(seals: Seals, monkeypa
 async def test_an_export_is_of_one_moment(seals: Seals) -> None:
     await tell_a_story(seals.ledger)
     await seals.run()
-    snapshot = await connections.snapshot(seals.settings())
+    snapshot = await connections.snapshot(seals.settings(), seals.ledger.runtime.database.server)
     chunks = exporting.export(snapshot.driver, SHOP, snapshot.at)
     content = await anext(chunks)
     for number in range(30):

@@ -218,7 +218,7 @@ def facts_of(record: Any) -> dict[str, Any]:
 @pytest.mark.hypothesis
 @pytest.mark.parametrize(
     ("steps", "usual", "asset"),
-    [(12, 100, "points"), (40, 30, "points"), (12, 20, "stored_value"), (12, 20, "passes")],
+    [(12, 60, "points"), (40, 20, "points"), (12, 20, "stored_value"), (12, 20, "passes")],
 )
 async def test_what_is_stored_is_what_was_decided(
     ledger: Ledger,
