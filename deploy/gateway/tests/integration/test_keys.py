@@ -42,7 +42,7 @@ async def client(tmp_path: Path, issuer: Tokens) -> AsyncIterator[httpx.AsyncCli
         yield made
 
 
-async def test_tokens_by_new_keys_are_let_in_soon_and_those_by_withdrawn_ones_no_more(
+async def test_tokens_by_new_keys_are_let_in_soon_and_others_by_withdrawn_ones_no_more(
     client: httpx.AsyncClient, issuer: Tokens, jwks_file: Path
 ) -> None:
     assert await _status(client, issuer) == 200
@@ -52,7 +52,17 @@ async def test_tokens_by_new_keys_are_let_in_soon_and_those_by_withdrawn_ones_no
         return await _status(client, later) == 200
 
     await wait_until(is_let_in, what="the new keys to be known")
-    assert await _status(client, issuer) == 401
+    assert await _status(client, issuer, sub="somebody-else") == 401
+
+
+async def test_a_token_that_is_remembered_expires(client: httpx.AsyncClient, issuer: Tokens) -> None:
+    headers = issuer.headers(lifetime_seconds=1)
+    assert (await client.get(BALANCES, headers=headers)).status_code == 200
+
+    async def is_refused() -> bool:
+        return (await client.get(BALANCES, headers=headers)).status_code == 401
+
+    await wait_until(is_refused, what="the token to expire, and the clocks' difference that is allowed to pass")
 
 
 async def test_keys_of_kinds_that_it_does_not_know_are_passed_over(
@@ -75,5 +85,5 @@ def _publish(jwks_file: Path, *strangers: dict[str, Any]) -> Tokens:
     return Tokens(issuer, jwks_file)
 
 
-async def _status(client: httpx.AsyncClient, tokens: Tokens) -> int:
-    return (await client.get(BALANCES, headers=tokens.headers())).status_code
+async def _status(client: httpx.AsyncClient, tokens: Tokens, **claims: Any) -> int:
+    return (await client.get(BALANCES, headers=tokens.headers(**claims))).status_code
