@@ -12,7 +12,7 @@ import asyncpg
 
 from chassis import lanes as lane_locks
 from chassis import outbox, postgres
-from chassis.faults import is_key_violation, is_transient, sqlstate_of
+from chassis.faults import is_key_violation, is_read_only, is_transient, sqlstate_of
 from chassis.lanes import lane_of
 from chassis.outcome import Outcome
 from chassis.postgres import Server
@@ -189,7 +189,7 @@ class Database:
         relay's own looks let it come to rest.
 
         What is cancelled, or fails without a word of the server, ends its connection: a server that hangs would not
-        answer a goodbye either.
+        answer a goodbye either. So does a server that takes no writes any more: the next one may be another.
         """
         pool = await self._pool()
         async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
@@ -197,7 +197,8 @@ class Database:
         try:
             yield driver
         except BaseException as error:
-            if not isinstance(error, Exception) or (sqlstate_of(error) is None and is_transient(error)):
+            silent = sqlstate_of(error) is None and is_transient(error)
+            if not isinstance(error, Exception) or silent or is_read_only(error):
                 driver.terminate()
             raise
         finally:

@@ -11,7 +11,9 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 _KEY_VIOLATIONS = frozenset({"23505", "23503"})
 
-_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", "25006", "57014"}) | _KEY_VIOLATIONS
+_READ_ONLY = "25006"
+
+_TRANSIENT_STATES = frozenset({"55P03", "25P03", "25P04", _READ_ONLY, "57014"}) | _KEY_VIOLATIONS
 """Lock, idle, transaction and statement time-outs, a server that has just become a replica, and races for a key."""
 
 _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
@@ -30,6 +32,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError | TimeoutError) or (
         isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the server takes no writes: a replica, or what has become one."""
+    return sqlstate_of(error) == _READ_ONLY
 
 
 def is_key_violation(error: BaseException) -> bool:

@@ -90,6 +90,22 @@ async def test_what_fails_without_a_word_of_the_server_ends_its_connection(one: 
     await one.close()
 
 
+async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_used_again(
+    one: Database, offline: Probe
+) -> None:
+    """Where an address that moves, or a proxy, has left it with what has become a replica."""
+    async with one.look() as driver:
+        pid = await _pid(driver)
+        await driver.execute("SET default_transaction_read_only = on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        async with one.begin() as tx:
+            await _note(tx.driver)
+    async with one.begin() as tx:
+        assert await _note(tx.driver) != pid
+    assert await offline.effects() == ["corner/a-1"]
+    await one.close()
+
+
 async def test_who_waits_too_long_for_a_connection_may_come_again(
     one: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
