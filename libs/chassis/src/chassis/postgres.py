@@ -101,8 +101,10 @@ class Server:
     async def _require_the_same_timeline(self, connection: asyncpg.Connection) -> None:
         try:
             timeline = await connection.fetchval(_TIMELINE)
-        except asyncpg.PostgresError:  # it only reads, or keeps no log of this kind
-            return
+        except asyncpg.PostgresError as error:
+            if is_transient(error):
+                raise
+            return  # it only reads, or keeps no log of this kind
         if self._timeline is None:
             self._timeline = timeline
         elif timeline != self._timeline:
