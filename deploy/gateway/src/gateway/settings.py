@@ -33,6 +33,12 @@ class GatewaySettings(BaseSettings):
     )
     body_bytes: int = Field(default=1_048_576, ge=1_024, description="A larger body is answered 413.")
     request_seconds: float = Field(default=15, gt=0, description="A service that takes longer is answered for, 504.")
+    retries: int = Field(
+        default=10,
+        ge=1,
+        description="Of a request that reached no service, or got no answer because its service ended: some 4 s in"
+        " all, longer than a restart.",
+    )
     stream_seconds: float = Field(
         default=600, gt=0, description="A body that streams has come in by then: 256 MiB at 4 Mbit/s."
     )

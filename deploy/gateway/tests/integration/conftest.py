@@ -78,6 +78,7 @@ async def gateway(folder: Path, jwks_file: Path) -> AsyncIterator[Running]:
         requests_per_second=50,
         body_bytes=10_000,
         request_seconds=2,
+        retries=2,
     )
     configuration = folder / "envoy.yaml"
     configuration.write_text(render(settings))

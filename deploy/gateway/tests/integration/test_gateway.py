@@ -1,6 +1,7 @@
 """What the gateway lets through, what it answers itself, and how."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -222,3 +223,31 @@ async def test_a_service_that_is_away_is_503_and_back_at_once(
     await wait_until(answers, timeout_seconds=3, every_seconds=0.1, what="the service to be reached again")
     again.should_exit = True
     await task
+
+
+async def test_what_a_service_did_not_live_to_answer_is_asked_again(running: Running, tokens: Tokens) -> None:
+    """With its key: whatever the service had done by then, it does nothing twice."""
+    server, asked = running.upstreams["redemption"], list[bytes]()
+    server.should_exit = True
+    await wait_until(lambda: not child.listens(server.config.port), what="the service to end")
+
+    async def end_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if b"GET /health" in head:
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    continue
+                asked.append(head)
+                if len(asked) == 1:
+                    break
+                writer.write(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with (
+        await asyncio.start_server(end_first, "127.0.0.1", server.config.port),
+        httpx.AsyncClient(base_url=running.url) as client,
+    ):
+        headers = {**tokens.headers(sub="asked-again"), "idempotency-key": "k-1"}
+        answered = await client.post("/v1/shops/demo/checkouts/c-1/release", headers=headers)
+    assert (answered.status_code, answered.json()) == (201, {})
+    assert [b"idempotency-key: k-1" in head for head in asked] == [True, True]
