@@ -7,12 +7,13 @@ from typing import Any, Final
 import pytest
 import yaml
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 
 from contracts import topics
 from local import access, child
 from local import topics as made
 from local.paths import ROOT
+from testkit import wait_until
 from testkit.servers import broker_with
 
 TOLD: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kafka"][
@@ -51,6 +52,7 @@ async def test_it_starts_gets_its_topics_and_rights_and_asks_who_writes(doors: t
     await made.ensure(admin, guarded=True)
     await made.ensure(admin, guarded=True)  # as each start does
     rules = {"bootstrap_servers": services, **access.named("rules", "development-rules")}
+    await wait_until(lambda: _may_begin(rules), what="the rights to be in force")
     async with AIOKafkaProducer(**rules, acks="all", enable_idempotence=True) as producer:
         await producer.send_and_wait(topics.POSTINGS.name, b"{}", key=b"demo/anna")
     async with AIOKafkaProducer(bootstrap_servers=outside, acks="all", enable_idempotence=True) as producer:
@@ -60,3 +62,15 @@ async def test_it_starts_gets_its_topics_and_rights_and_asks_who_writes(doors: t
         async with AIOKafkaProducer(**brokers, acks="all", enable_idempotence=False) as producer:
             with pytest.raises(TopicAuthorizationFailedError):
                 await producer.send_and_wait(topics.POSTINGS.name, b"{}", key=b"demo/anna")
+
+
+async def _may_begin(brokers: dict[str, Any]) -> bool:
+    """Rights that were given are in force a moment later."""
+    producer = AIOKafkaProducer(**brokers, acks="all", enable_idempotence=True)
+    try:
+        await producer.start()
+    except ClusterAuthorizationFailedError:
+        return False
+    finally:
+        await producer.stop()
+    return True

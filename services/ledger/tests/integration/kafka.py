@@ -36,11 +36,13 @@ async def publish(bootstrap_servers: str, topic: str, *events: Event, trace: str
         await producer.stop()
 
 
-async def told(bootstrap_servers: str, count: int, topic: Topic = topics.LEDGER) -> list[Told]:
-    """The first `count` records of the topic."""
+async def told(bootstrap_servers: str, count: int, topic: Topic = topics.LEDGER, *, repeats: bool = True) -> list[Told]:
+    """The first `count` records of the topic. Without repeats, a place that was seen before is passed over, as every
+    reader does: a relay that lost its database between sending and noting it sends again."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     found: list[Told] = []
+    seen: set[tuple[str, str]] = set()
     try:
         consumer.assign([TopicPartition(topic.name, n) for n in range(topic.partitions)])
         async with asyncio.timeout(20):
@@ -48,6 +50,10 @@ async def told(bootstrap_servers: str, count: int, topic: Topic = topics.LEDGER)
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     for record in batch:
                         headers = {name: value.decode() for name, value in record.headers}
+                        place = (headers["ce_lane"], headers["ce_position"])
+                        if place in seen and not repeats:
+                            continue
+                        seen.add(place)
                         key = record.key.decode()
                         found.append(Told(headers["ce_type"], headers, key, json.loads(record.value), record.value))
     finally:
