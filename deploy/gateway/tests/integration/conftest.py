@@ -33,6 +33,13 @@ class Running:
     access_log: Path
 
 
+REQUEST_SECONDS = 2
+"""How long the gateway under test waits for an answer."""
+
+SLOW_SECONDS = REQUEST_SECONDS + 1
+"""How long a slow answer takes: nothing is waited for in it, its length is what is tested. Routes that stream let it
+pass, all others do not."""
+
 ARRIVED: list[int] = []
 """Pieces of a streamed body as the service gets them."""
 
@@ -49,7 +56,7 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
     if scope["query_string"] == b"slow":
-        await asyncio.sleep(3)
+        await asyncio.sleep(SLOW_SECONDS)
     body = {"port": scope["server"][1], "path": scope["path"], "size": size}
     body["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
     status = int(scope["query_string"] or 200) if scope["query_string"].isdigit() else 200
@@ -77,7 +84,7 @@ async def gateway(folder: Path, jwks_file: Path) -> AsyncIterator[Running]:
         pages=folder,
         requests_per_second=50,
         body_bytes=10_000,
-        request_seconds=2,
+        request_seconds=REQUEST_SECONDS,
         retries=2,
     )
     configuration = folder / "envoy.yaml"

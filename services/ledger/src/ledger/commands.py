@@ -35,7 +35,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 async def _export(settings: LedgerSettings, shop: str, *, complete: bool) -> None:
-    snapshot = await connections.snapshot(settings, Server(settings.database_url.get_secret_value()))
+    snapshot = await connections.snapshot(settings, _server(settings))
     try:
         if not await reading.known_shops(snapshot.driver, [shop]):
             sys.exit(f"ledger: knows no shop {shop}")
@@ -60,9 +60,8 @@ def take_over(arguments: Sequence[str]) -> None:
 
 
 async def _import(settings: LedgerSettings, file: str) -> None:
-    url = settings.database_url.get_secret_value()
-    await migrations.check(Server(url), FOLDER)
-    imported = await import_shop(url, _lines(file))
+    await migrations.check(_server(settings), FOLDER)
+    imported = await import_shop(settings.database_url.get_secret_value(), _lines(file))
     counts = ", ".join(f"{count} {name}" for name, count in imported.counts.items())
     sys.stdout.write(f"{imported.shop}: {counts}\n")
 
@@ -96,8 +95,12 @@ def restore(arguments: Sequence[str]) -> None:
 
 
 async def _restore(settings: LedgerSettings, *, anyway: bool) -> list[EpochStart]:
-    await migrations.check(Server(settings.database_url.get_secret_value()), FOLDER)
+    await migrations.check(_server(settings), FOLDER)
     return await restoring.restore(settings, anyway=anyway)
+
+
+def _server(settings: LedgerSettings) -> Server:
+    return Server(settings.database_url.get_secret_value())
 
 
 COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], None]]] = {
