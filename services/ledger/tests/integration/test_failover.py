@@ -4,6 +4,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from chassis import CannotStart
@@ -67,6 +68,10 @@ async def test_a_standby_that_lacks_what_was_told_is_not_gone_on_with(site: Site
     with pytest.raises(LogBehind):
         async with site.running(instance=NAME):
             pass
+    connection = await asyncpg.connect(site.url)
+    assert await connection.fetchval("SELECT epoch FROM epoch") == 1
+    assert await connection.fetch("SELECT seq, available FROM entry") == [(1, 10)]  # the refusal changed nothing
+    await connection.close()
     restored = site.command("restore")
     assert restored.returncode == 0, restored.stderr
     async with site.running(instance=NAME) as ledger:
