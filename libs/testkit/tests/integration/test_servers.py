@@ -28,6 +28,20 @@ async def test_postgres_is_real_and_new_enough(postgres: str) -> None:
         await connection.close()
 
 
+async def test_statistics_are_small_samples_whoever_gathers_them(postgres: str) -> None:
+    made = await databases.ensure(postgres, service="sampled", password="x")
+    for url in (
+        made.url,
+        made.migration_url,
+        databases.address(postgres, role="postgres", password="", database="sampled"),
+    ):
+        session = await asyncpg.connect(url)
+        try:
+            assert await session.fetchval("SHOW default_statistics_target") == "10"
+        finally:
+            await session.close()
+
+
 async def test_service_roles_are_apart(postgres: str) -> None:
     first = await databases.ensure(postgres, service="apart_one", password="x")
     await databases.ensure(postgres, service="apart_two", password="x")
