@@ -57,6 +57,14 @@ class OtherTimeline(ConnectionError):
         super().__init__("the database goes on in another timeline")
 
 
+class NotLetIn(ConnectionError):
+    """The server refuses us as such: by our password, its rules, or because nobody is let into the database just now.
+    Whoever keeps the server mends that, so it is an outage and nobody's bug."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the database does not let us in: {why}")
+
+
 class Server:
     """A server by its address, which may name several hosts: `postgresql://role:password@one:5432,two:5432/database`."""
 
@@ -88,7 +96,12 @@ class Server:
         at = self._next
         # Moved on before the outcome is known: who is cancelled meanwhile must not begin with the same one again.
         self._next = (at + 1) % len(self._hosts)
-        connection = await asyncpg.connect(self._hosts[at], timeout=CONNECT_SECONDS, **options)
+        try:
+            connection = await asyncpg.connect(self._hosts[at], timeout=CONNECT_SECONDS, **options)
+        except asyncpg.PostgresError as error:
+            if is_transient(error):
+                raise
+            raise NotLetIn(str(error)) from error
         self._next = at
         try:
             _notice_the_loss_of(connection)

@@ -25,6 +25,7 @@ from chassis.jobs import Job, JobRunner
 from chassis.messages import Consumer
 from chassis.outbox import OUTBOX, Log
 from chassis.pauses import is_cancelled, pause
+from chassis.postgres import NotLetIn
 from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 
@@ -265,7 +266,7 @@ def run(build: Callable[[], Service]) -> None:
             migrations.upgrade(_owner_url(service), service.migrations, role)
         else:
             uvloop.run(_run(service, mode))
-    except (migrations.UnfitDatabase, CannotStart) as error:
+    except (migrations.UnfitDatabase, NotLetIn, CannotStart) as error:
         sys.exit(f"{service.name}: {error}")
 
 

@@ -1,7 +1,9 @@
 """From start to end: what a process refuses, how it stops, and what a kill or a freeze leaves behind."""
 
 import asyncio
+import os
 import signal
+import sys
 import time
 import uuid
 from typing import Any
@@ -13,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import SecretStr
 
 from chassis import Runtime, migrations
 from chassis.postgres import Server
@@ -64,6 +67,21 @@ async def test_an_address_says_the_same_to_who_migrates_as_to_who_runs(offline: 
     await migrations.check(Server(owner), MIGRATIONS)
     await asyncio.to_thread(migrations.upgrade, owner, MIGRATIONS, "chassis")
     await migrations.check(Server(offline.url), MIGRATIONS)
+
+
+async def test_who_migrates_with_a_wrong_password_is_told_so_in_a_line(offline: Probe) -> None:
+    wrong = offline.url.replace("//chassis:", "//chassis_owner:wrong-")
+    migrating = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "testkit.probe", "migrate"),
+        env={**os.environ, **offline.environment(migration_database_url=SecretStr(wrong))},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await migrating.communicate()
+    assert migrating.returncode == 1
+    assert told.decode().splitlines() == [
+        'probe: the database does not let us in: password authentication failed for user "chassis_owner"'
+    ]
 
 
 @pytest.mark.parametrize(

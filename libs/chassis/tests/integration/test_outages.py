@@ -2,13 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from chassis.postgres import NotLetIn, Server
 from testkit import wait_until
 from testkit.probe import Probe, activity
 
@@ -68,6 +73,25 @@ async def wire(probe: Probe) -> AsyncIterator[Wire]:
     await wire.cut()
 
 
+@pytest.fixture
+def shut(probe: Probe, postgres: str) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """While it is open, nobody is let into the probe's database; who was in it is out."""
+    name = urlsplit(probe.url).path.removeprefix("/")
+
+    @asynccontextmanager
+    async def shut() -> AsyncIterator[None]:
+        keeper = await asyncpg.connect(postgres)
+        try:
+            await keeper.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await keeper.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+            yield
+        finally:
+            await keeper.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await keeper.close()
+
+    return shut
+
+
 async def _ready(probe: Probe) -> tuple[int, list[str]]:
     async with httpx.AsyncClient(timeout=20) as client:
         answer = await client.get(f"http://127.0.0.1:{probe.settings.http_port}/ready")
@@ -84,6 +108,36 @@ async def test_an_outage_is_told_by_readiness_and_ends_by_itself(probe: Probe, w
         assert (status, len(faults)) == (503, 1)
         assert faults[0].startswith("database: ")
         await wire.mend()
+        await wait_until(lambda: _count(probe, 10))
+        assert len(await probe.postings_without_repeats(10)) == 10
+        assert await _ready(probe) == (200, [])
+        assert runtime.workers[0].problem is None
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(10)]
+
+
+async def test_a_database_that_lets_nobody_in_for_a_while_is_an_outage(
+    probe: Probe, shut: Callable[[], AbstractAsyncContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that is being changed, a rule of the server's, a database that is being restored: nobody's bug."""
+    refused: Counter[str] = Counter()
+    connect = Server._connect
+
+    async def counted(server: Server, options: dict[str, Any]) -> asyncpg.Connection:
+        try:
+            return await connect(server, options)
+        except NotLetIn as error:
+            refused[str(error)] += 1
+            raise
+
+    monkeypatch.setattr(Server, "_connect", counted)
+    await probe.publish(*(activity(n) for n in range(5)))
+    async with probe.running("all") as runtime:
+        await wait_until(lambda: _count(probe, 5))
+        async with shut():
+            await probe.publish(*(activity(n) for n in range(5, 10)))
+            status, faults = await _ready(probe)
+            assert (status, faults) == (503, ["database: NotLetIn"])
+            await wait_until(lambda: refused.total() >= 20)  # consumer, its queues and relay ask once a second, or more
         await wait_until(lambda: _count(probe, 10))
         assert len(await probe.postings_without_repeats(10)) == 10
         assert await _ready(probe) == (200, [])

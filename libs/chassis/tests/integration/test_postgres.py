@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from chassis import CannotStart, Runtime, migrations, postgres
 from chassis.database import Database
 from chassis.faults import is_transient
-from chassis.postgres import OtherTimeline, Server
+from chassis.postgres import NotLetIn, OtherTimeline, Server
 from local.child import free_port
 from testkit import wait_until
 from testkit.probe import MIGRATIONS, Probe
@@ -90,12 +90,23 @@ async def test_where_no_host_serves_it_says_what_the_last_one_said(offline: Prob
     assert is_transient(told.value)
 
 
-async def test_what_is_wrong_with_the_caller_is_asked_of_no_other_host(offline: Probe, deaf: socket.socket) -> None:
-    role = urlsplit(offline.url).username
-    wrong = offline.url.replace(f"{role}:{urlsplit(offline.url).password}@", f"{role}:{WRONG}@")
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await Server(_with_hosts(wrong, None, deaf.getsockname()[1])).connect()
-    assert _callers(deaf) == 0
+async def test_a_host_that_does_not_let_us_in_is_passed_over(offline: Probe) -> None:
+    """Such as one that served before, and has become something else."""
+    wrong = [_let_in_nobody(offline.url), offline.url.replace(f"/{_database(offline)}", "/gone")]
+    for url in wrong:
+        server = Server(offline.url)
+        server._hosts = [url, offline.url]
+        connection = await server.connect()
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+
+async def test_a_server_that_does_not_let_us_in_says_why_and_may_later(offline: Probe) -> None:
+    said = f'password authentication failed for user "{urlsplit(offline.url).username}"'
+    with pytest.raises(NotLetIn) as told:
+        await Server(_let_in_nobody(offline.url)).connect()
+    assert str(told.value) == f"the database does not let us in: {said}"
+    assert is_transient(told.value)
 
 
 @pytest.mark.parametrize("reach", [lambda port: (port, None), lambda _: (None,)], ids=["second", "only"])
@@ -169,6 +180,15 @@ async def test_a_server_that_says_no_timeline_is_taken_as_it_is(
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
     assert not server.moved.is_set()
+
+
+def _let_in_nobody(url: str) -> str:
+    role, password = urlsplit(url).username, urlsplit(url).password
+    return url.replace(f"{role}:{password}@", f"{role}:{WRONG}@")
+
+
+def _database(probe: Probe) -> str:
+    return urlsplit(probe.url).path.removeprefix("/")
 
 
 def _with_hosts(url: str, *ports: int | None) -> str:
