@@ -54,6 +54,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
         Figure("orders", verdict.orders, "orders"),
         Figure("events", verdict.events, "events"),
         Figure("checkouts", verdict.checkouts, "checkouts"),
+        Figure("spends", verdict.spends, "spends"),
         Figure("entries", verdict.entries, "entries"),
         Figure("messages", verdict.messages, "messages"),
         Figure("lost", len(verdict.lost), "findings"),

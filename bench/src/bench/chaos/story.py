@@ -32,6 +32,9 @@ STEP_SECONDS: Final = 0.25
 POINTS: Final = 50
 """Points that a shopper pays with: fifty cents of any order."""
 
+ENOUGH_POINTS: Final = 10_000_000
+"""Of each shopper at first: for far more checkouts than the longest campaign has."""
+
 ANSWER_SECONDS: Final = 180.0
 """A call is repeated, under its key, so long until it is answered."""
 
@@ -54,7 +57,10 @@ class Story:
     """Every order that was published, by id."""
     paid_with_points: dict[str, str] = field(default_factory=dict)
     """Order by checkout."""
+    given_up: set[str] = field(default_factory=set)
+    """Checkouts that no order names: abandoned, or released."""
     checkouts: int = 0
+    """That held points."""
     events: int = 0
     _sender: Sender = field(init=False)
 
@@ -68,7 +74,12 @@ class Story:
             for member in households:
                 await _ask(http, "PUT", f"members/{member}/contact", {"email": f"{member}@chaos.example"})
             postings = [
-                {"key": f"start-{n}", "member": _shopper(n), "effect": {"kind": "credit", "amount": 100_000}}
+                {
+                    "key": f"start-{n}",
+                    "member": _shopper(n),
+                    "effect": {"kind": "credit", "amount": ENOUGH_POINTS},
+                    "cause": {"operator": "chaos", "reason": "to-shop-with"},
+                }
                 for n in range(SHOPPERS)
             ]
             await _ask(http, "POST", "postings", {"postings": postings})
@@ -111,24 +122,25 @@ class Story:
         plan = Plan(shop=SHOP, ends_at=datetime.now(UTC), seed=self.seed, prefix=f"s{number}")
         teller = Teller(plan, self.year.products)
         baskets = iter(self.year.take(3_000))
+        kind = Kind.COMPLETED  # of the first order, so that "first order" has one right answer
         async with self._client() as http:
             for turn in count():
                 if stop.is_set():
                     return
                 checkout = f"c-{number}-{turn}"
                 outcome = chance.choice(OUTCOMES)
-                held = await self._check_out(http, checkout, member)
+                await self._check_out(http, checkout, member)
                 self.checkouts += 1
-                if not held:
-                    continue
                 if outcome == "paid":
-                    kind = chance.choice(PAID_KINDS) if turn else Kind.COMPLETED
-                    await self._pay(teller, next(baskets), member, checkout, held, kind)
-                elif outcome == "released":
+                    await self._pay(teller, next(baskets), member, checkout, kind)
+                    kind = chance.choice(PAID_KINDS)
+                    continue
+                self.given_up.add(checkout)
+                if outcome == "released":
                     await _ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
 
-    async def _check_out(self, http: httpx.AsyncClient, checkout: str, member: str) -> int:
-        """Points held under a checkout, once it is settled."""
+    async def _check_out(self, http: httpx.AsyncClient, checkout: str, member: str) -> None:
+        """Hold points under a checkout, until it is settled that they are held."""
         cart = {
             "channel": "online", "currency": "USD",
             "lines": [{"product": "p-1", "quantity": 1, "unit_price": 5_000}],
@@ -141,20 +153,23 @@ class Story:
                 raise TimeoutError(f"{checkout} stays intended")
             await asyncio.sleep(0.2)
             answer = await _ask(http, "GET", f"checkouts/{checkout}")
-        return int(answer["points"]) if answer.get("state") == "held" else 0
+        if (answer["state"], answer["points"]) not in (("held", POINTS), ("expired", POINTS)):
+            raise Refused(f"{checkout}: {answer}")
 
-    async def _pay(self, teller: Teller, basket: Any, member: str, checkout: str, points: int, kind: Kind) -> None:
+    async def _pay(self, teller: Teller, basket: Any, member: str, checkout: str, kind: Kind) -> None:
         """The whole life of an order that these points helped to pay, which ended a while ago."""
-        tender = PointsTender(checkout=checkout, points=points, amount=points)
+        tender = PointsTender(checkout=checkout, points=POINTS, amount=POINTS)
 
         def part(payable: int) -> PointsTender | None:
-            return tender if payable >= points else None
+            return tender if payable >= POINTS else None
 
         placed_at = datetime.now(UTC) - timedelta(days=30)
         life = teller.tell(basket, member=member, points=part, placed_at=placed_at, kind=kind)
         self.orders[life.order] = life
         if any(paid.kind == "points" for paid in life.newest.tenders):
             self.paid_with_points[checkout] = life.order
+        else:
+            self.given_up.add(checkout)
         for event in life.events:
             await self.publish([event, event])
 
@@ -164,6 +179,10 @@ class Story:
         )
 
 
+class Refused(Exception):
+    """What the story asks is well-formed, so a refusal is a finding, and would hollow the story out."""
+
+
 def _shopper(number: int) -> str:
     return f"shopper-{number}"
 
@@ -171,14 +190,16 @@ def _shopper(number: int) -> str:
 async def _ask(
     http: httpx.AsyncClient, method: str, path: str, body: Any = None, *, key: str | None = None
 ) -> dict[str, Any]:
-    """An answer below 500; until then the same call again, under the same key."""
+    """The answer; until there is one the same call again, under the same key. Nothing here may be refused."""
     give_up_at = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             answer = await http.request(method, path, json=body, headers={"idempotency-key": key or path})
-            if answer.status_code < 500 and answer.status_code != 429:
+            if answer.is_success:
                 return dict(answer.json())
             said = answer.text
+            if answer.is_client_error and answer.status_code != 429:
+                raise Refused(f"{method} {path}: {said}")
         except (httpx.TransportError, ValueError) as error:
             said = repr(error)
         if time.monotonic() > give_up_at:

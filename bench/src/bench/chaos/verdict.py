@@ -12,7 +12,7 @@ import httpx
 from aiokafka import TopicPartition
 
 from bench.chaos import downstream
-from bench.chaos.story import SHOP, Story
+from bench.chaos.story import POINTS, SHOP, Story
 from bench.shop import DEMO
 from contracts import topics
 from contracts.amounts import amounts
@@ -21,7 +21,7 @@ from contracts.returns import returned_fractions, returned_share
 from local.paths import SERVICES
 from testkit import wait_until
 from testkit.system import System
-from workload import Life, model
+from workload import model
 
 CALM_SECONDS: Final = 240.0
 """After the last fault everything must have drained within this; a minute of it is the time limit of the last holds."""
@@ -34,6 +34,7 @@ class Verdict:
     orders: int = 0
     events: int = 0
     checkouts: int = 0
+    spends: int = 0
     entries: int = 0
     messages: int = 0
     lost: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ async def judge(system: System, story: Story) -> Verdict:
         ]
     await _points_of_orders(system, story, verdict)
     await _spends(system, story, verdict)
+    await _checkouts(system, story, verdict)
     await _books(system, verdict)
     told = await downstream.read(system)
     verdict.entries = told.entries
@@ -141,36 +143,46 @@ async def _points_of_orders(system: System, story: Story, verdict: Verdict) -> N
 
 
 async def _spends(system: System, story: Story, verdict: Verdict) -> None:
-    """Each points tender was debited once per generation, and what returns give back has come back."""
+    """Each points tender is debited once per generation, and what returns give back has come back. A generation that
+    was over before anyone looked was not debited at all, or has come back whole."""
     async with _database(system, "ledger") as database:
         rows = await database.fetch(
             "SELECT s.checkout, s.generation, s.amount, s.given_back FROM spend AS s"
             " JOIN account AS a ON a.id = s.account_id WHERE a.shop = $1",
             SHOP,
         )
+    verdict.spends = len(rows)
     found = {(row["checkout"], row["generation"]): (row["amount"], row["given_back"]) for row in rows}
     wanted: dict[tuple[str, int], tuple[int, int]] = {}
+    over: set[tuple[str, int]] = set()
     for checkout, order in story.paid_with_points.items():
-        wanted.update(_spends_of(checkout, story.orders[order]))
+        newest = story.orders[order].newest
+        last = generation(newest) - is_cancelled(newest)
+        over.update((checkout, number) for number in range(1, last + 1))
+        if not is_cancelled(newest):
+            back = returned_share(amounts(newest).points_shares(POINTS), returned_fractions(newest))
+            wanted[checkout, last] = (POINTS, back)
+    undone = dict.fromkeys(over - wanted.keys(), (POINTS, POINTS))
     for place in wanted.keys() | found.keys():
-        if wanted.get(place) != found.get(place):
-            more = sum(found.get(place, ())) > sum(wanted.get(place, ()))
-            (verdict.duplicated if more else verdict.lost).append(
-                f"spend {place}: wanted {wanted.get(place)}, found {found.get(place)}"
-            )
+        want, have = wanted.get(place), found.get(place)
+        if have not in (want, undone.get(place)):
+            (verdict.lost if have is None else verdict.duplicated).append(f"spend {place}: wanted {want}, found {have}")
 
 
-def _spends_of(checkout: str, life: Life) -> dict[tuple[str, int], tuple[int, int]]:
-    newest = life.newest
-    points = sum(t.points or 0 for t in newest.tenders if t.kind == "points")
-    if not points or newest.test:
-        return {}
-    last = generation(newest) - is_cancelled(newest)
-    spends = {(checkout, number): (points, points) for number in range(1, last + 1)}
-    if not is_cancelled(newest):
-        back = returned_share(amounts(newest).points_shares(points), returned_fractions(newest))
-        spends[checkout, last] = (points, back)
-    return spends
+async def _checkouts(system: System, story: Story, verdict: Verdict) -> None:
+    """Each checkout ended as its shopper ended it."""
+    async with _database(system, "redemption") as database:
+        rows = await database.fetch("SELECT checkout, state FROM checkout WHERE shop = $1", SHOP)
+    found = {row["checkout"]: row["state"] for row in rows}
+    for checkout in story.given_up:
+        if found.pop(checkout, None) not in ("released", "expired"):
+            verdict.stuck.append(f"{checkout} was given up")
+    for checkout, order in story.paid_with_points.items():
+        state = found.pop(checkout, None)
+        # An order that was called off before anyone looked has freed its points instead.
+        if state != "captured" and not (state == "released" and is_cancelled(story.orders[order].newest)):
+            verdict.lost.append(f"{checkout} was paid with, and is {state}")
+    verdict.stuck += [f"{checkout}: nobody knows it" for checkout in found]
 
 
 # -- books, mail
