@@ -7,6 +7,10 @@ from bench.chaos.ledger.run import run
 KILLS = 20
 """Faults in the test suite; `make chaos-ledger` does two thousand."""
 OPERATIONS = 3_000
+USUAL = {
+    "award", "revoke", "credit", "debit", "activate", "hold", "capture", "release", "spend", "give_back", "gift_out",
+    "gift_in",
+}  # fmt: skip
 
 
 @pytest.mark.timeout(600)
@@ -15,3 +19,4 @@ async def test_the_ledger_survives_being_hurt_anywhere() -> None:
     assert verdict.clean, str(verdict)
     assert verdict.operations >= OPERATIONS
     assert verdict.entries > OPERATIONS / 10
+    assert verdict.kinds.keys() >= USUAL

@@ -65,6 +65,8 @@ class Verdict:
     operations: int = 0
     """Asked for until the last fault; not the asking again after it."""
     entries: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    """Entries by kind, so that it shows when something was asked for and always refused."""
     ambiguous: int = 0
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -105,6 +107,8 @@ async def judge(system: System, on: Books, story: Story, clock: Clock, replicas:
         says = await asyncio.to_thread(_verified, system, on, shop)
         if says:
             verdict.lost.append(f"accrual-verify of {shop}: {says}")
+    async with on.superuser() as database:
+        verdict.kinds = dict(await database.fetch("SELECT kind, count(*) FROM entry GROUP BY kind"))
     told = await downstream.read(system, on.name)
     verdict.entries = told.entries
     verdict.lost += told.lost
