@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from contracts import Event, encode, topics
 from contracts.orders import Cancellation, Line, Order, OrderPaid, Refund, RefundLine, Tender
 from testkit import wait_until
+from testkit.conformance import conforming
 from testkit.system import System
 
 TOPIC_OF = {event: topic.name for topic in topics.ALL for event in topic.events}
@@ -205,7 +206,10 @@ async def opener(system: System, producer: Any) -> AsyncIterator[Opener]:
     ) -> Shop:
         shop_id = name or f"shop-{uuid.uuid4().hex[:8]}"
         client = httpx.AsyncClient(
-            base_url=system.gateway_url, headers=system.tokens.headers(shop=shop_id), timeout=httpx.Timeout(20)
+            base_url=system.gateway_url,
+            headers=system.tokens.headers(shop=shop_id),
+            timeout=httpx.Timeout(20),
+            event_hooks=conforming(),
         )
         clients.append(client)
         shop = Shop(shop_id, system, client, producer)

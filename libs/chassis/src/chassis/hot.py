@@ -64,7 +64,7 @@ class HotRouter(APIRouter):
     ) -> Callable[[Handler], Handler]:
         """Add a route. `names` are the types of the path's parts, `asks` the query's and headers' parameters, of which
         only those that it `needs` must be there. It takes a model, or a text of a media type such as `text/csv`; an
-        answer that is not JSON has a `media_type`."""
+        answer that is not JSON has a `media_type`. `also`: other statuses; one of success has the same body."""
 
         def add(handler: Handler) -> Handler:
             async def documented() -> None:
@@ -95,7 +95,10 @@ class HotRouter(APIRouter):
                 operation_id=f"{self._tag}_{handler.__name__}",
                 response_model=gives,
                 status_code=status,
-                responses={code: {"description": text} for code, text in (also or {}).items()},
+                responses={
+                    code: {"description": text, "model": gives if code < 300 else None}
+                    for code, text in (also or {}).items()
+                },
                 openapi_extra=_text(takes) if isinstance(takes, str) else None,
                 response_class=JSONResponse if media_type is None else _answering(media_type),
             )

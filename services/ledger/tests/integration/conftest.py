@@ -19,6 +19,7 @@ from ledger.app import build
 from ledger.settings import LedgerSettings
 from ledger.usecases import Asked, LearnProgramme
 from local.databases import ServiceDatabase
+from testkit.conformance import conforming
 from testkit.tokens import Tokens
 
 SHOP = "corner-grocer"
@@ -171,7 +172,9 @@ async def ledger_of(database: ServiceDatabase, tokens: Tokens) -> AsyncIterator[
     assert service.shutdown is not None
     await service.startup(runtime)
     transport = httpx.ASGITransport(create_app(runtime))
-    async with httpx.AsyncClient(transport=transport, base_url="http://ledger", headers=tokens.headers()) as http:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://ledger", headers=tokens.headers(), event_hooks=conforming()
+    ) as http:
         yield Ledger(runtime, http, database, tokens)
     await service.shutdown(runtime)
     await runtime.database.close()

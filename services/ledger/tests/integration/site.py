@@ -21,6 +21,7 @@ from ledger.store.log import LedgerLog
 from local.child import free_port
 from local.databases import ServiceDatabase
 from testkit import wait_until
+from testkit.conformance import conforming
 from testkit.tokens import Tokens
 
 from .conftest import Ledger
@@ -63,7 +64,7 @@ class Site:
         runtime = Runtime(build(settings))
         task = asyncio.create_task(runtime.run(mode, stop))
         url = f"http://127.0.0.1:{settings.http_port}"
-        async with httpx.AsyncClient(base_url=url, headers=self.tokens.headers()) as http:
+        async with httpx.AsyncClient(base_url=url, headers=self.tokens.headers(), event_hooks=conforming()) as http:
             try:
 
                 async def ready() -> bool:

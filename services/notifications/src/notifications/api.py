@@ -75,7 +75,9 @@ async def get_contact(request: Request, shop: Shop, member: Member) -> schemas.C
     return schemas.Contact.of(await _ask(request, usecases.get_contact, usecases.OfMember(shop, member)))
 
 
-@router.delete(f"{MEMBER_PATH}/contact", status_code=204, tags=["members"], dependencies=WRITES)
+@router.delete(
+    f"{MEMBER_PATH}/contact", status_code=204, response_class=Response, tags=["members"], dependencies=WRITES
+)
 async def erase_contact(request: Request, shop: Shop, member: Member) -> None:
     """Erase a member's personal data here. E-mails that still wait are dropped. Repeating it changes nothing."""
     await _ask(request, usecases.erase_contact, usecases.OfMember(shop, member))
@@ -156,7 +158,7 @@ async def put_template(
     return _template(await _ask(request, usecases.put_template, command), scenario, language)
 
 
-@router.delete(TEMPLATE_PATH, status_code=204, tags=["templates"], dependencies=WRITES)
+@router.delete(TEMPLATE_PATH, status_code=204, response_class=Response, tags=["templates"], dependencies=WRITES)
 async def delete_template(
     request: Request, shop: Shop, scenario: Scenario, language: Annotated[Language, Path()]
 ) -> None:
@@ -267,7 +269,7 @@ async def get_endpoint(request: Request, shop: Shop, endpoint: Name) -> schemas.
     return schemas.Endpoint.of(await _ask(request, usecases.get_endpoint, usecases.OfEndpoint(shop, endpoint)))
 
 
-@router.delete(ENDPOINT_PATH, status_code=204, tags=["webhooks"], dependencies=WRITES)
+@router.delete(ENDPOINT_PATH, status_code=204, response_class=Response, tags=["webhooks"], dependencies=WRITES)
 async def delete_endpoint(request: Request, shop: Shop, endpoint: Name) -> None:
     """Listen there no more; what waits for it is dropped. Repeating it changes nothing."""
     await _ask(request, usecases.delete_endpoint, usecases.OfEndpoint(shop, endpoint))

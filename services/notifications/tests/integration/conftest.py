@@ -32,6 +32,7 @@ from notifications import consumers, usecases
 from notifications.app import build
 from notifications.settings import NotificationsSettings
 from testkit import wait_until
+from testkit.conformance import conforming
 from testkit.tokens import ALL_SCOPES, Tokens
 
 SHOP = "corner"
@@ -223,7 +224,7 @@ class World:
     ledger: Ledger
     _producer: AIOKafkaProducer = None
     _connection: asyncpg.Connection = None
-    _http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    _http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(event_hooks=conforming()))
     """One for all requests: a client reads its certificates when it is made, which takes longer than the request."""
     _seqs: dict[str, int] = field(default_factory=dict)
 

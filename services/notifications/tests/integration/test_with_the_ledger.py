@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from local.child import free_port
 from testkit import process, wait_until
+from testkit.conformance import conforming
 from testkit.tokens import Tokens
 
 from .conftest import SHOP
@@ -40,7 +41,9 @@ async def real_ledger(
     }
     async with (
         process.running("ledger", "all", environment, log=tmp_path / "ledger.log"),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=tokens.headers()) as client,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers=tokens.headers(), event_hooks=conforming()
+        ) as client,
     ):
         yield client
 

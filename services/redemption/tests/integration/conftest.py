@@ -37,6 +37,7 @@ from redemption.usecases import entries, orders, terms
 from redemption.usecases.checkouts import Begin, Intend
 from redemption.usecases.states import SettleOrder
 from testkit import wait_until
+from testkit.conformance import conforming
 
 SHOP = "corner"
 T0 = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -317,7 +318,7 @@ async def counter(
     transport = httpx.ASGITransport(create_app(runtime))
     async with (
         serving(ledger.app, ledger.port),
-        httpx.AsyncClient(transport=transport, base_url="http://counter") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://counter", event_hooks=conforming()) as http,
     ):
         yield Counter(settings, ledger, runtime, http, tokens.headers(shop=SHOP))
     await service.shutdown(runtime)

@@ -24,6 +24,7 @@ from redemption.holding import Desk
 from redemption.settings import RedemptionSettings
 from redemption.usecases import checkouts
 from testkit import process, wait_until
+from testkit.conformance import conforming
 
 from .conftest import SHOP, cart, intending, order, refund
 
@@ -135,8 +136,10 @@ async def pair(
     async with (
         process.running("ledger", "all", environment, log=tmp_path / "ledger.log"),
         producer,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own_port}", headers=headers) as own,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ledger_port}", headers=headers) as ledger,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own_port}", headers=headers, event_hooks=conforming()) as own,
+        httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{ledger_port}", headers=headers, event_hooks=conforming()
+        ) as ledger,
     ):
         running = asyncio.create_task(runtime.run("all", stop))
         pair = Pair(own, ledger, runtime, producer, ledger_database.url)

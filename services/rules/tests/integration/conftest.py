@@ -18,6 +18,7 @@ from local.databases import ServiceDatabase
 from rules.app import build
 from rules.settings import RulesSettings
 from rules.usecases.settling import SettleOrder, settle_orders
+from testkit.conformance import conforming
 from testkit.tokens import Tokens
 
 SHOP = "s"
@@ -103,6 +104,6 @@ async def bench(service_database: Callable[[str], Awaitable[ServiceDatabase]], t
     """The service without Kafka: its use cases, its database and its HTTP face."""
     runtime = Runtime(build(settings_for(await service_database("rules"), tokens)))
     transport = httpx.ASGITransport(create_app(runtime), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://rules") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://rules", event_hooks=conforming()) as http:
         yield Bench(runtime, http, tokens.headers("rules:read rules:write operations", "*"))
     await runtime.database.close()
