@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import asyncpg
 import psutil
 
 from local import child
+from local.paths import SERVICES
 from local.system import service_environment
+from testkit import wait_until
 from testkit.system import System
 
 SESSION_SECONDS: Final = 6.0
@@ -32,6 +35,24 @@ REPLICATED: Final = ("rules", "ledger")
 """Services that run a second worker, so that what a frozen one holds is taken from it."""
 
 EVERY_NTH_FREEZES: Final = 10
+
+KEEPERS: Final = {
+    "{role} may not log in": ('ALTER ROLE "{role}" NOLOGIN', 'ALTER ROLE "{role}" LOGIN'),
+    "{role} may only read": (
+        'ALTER ROLE "{role}" SET default_transaction_read_only = on',
+        'ALTER ROLE "{role}" RESET default_transaction_read_only',
+    ),
+    "{role} is thrown out": ("SELECT", "SELECT"),
+}
+"""What the keeper of a database does to the service that uses it, and how it is undone."""
+
+EVERY_NTH_IS_A_KEEPERS: Final = 10
+
+KEPT_OUT_SECONDS: Final = (0.5, 4.0)
+"""Over a batch's and a relay's back-off, so that they ask again more than once."""
+
+KEEPER_SECONDS: Final = 60.0
+"""For a server that was killed to be back."""
 
 PAUSE_SECONDS: Final = (0.2, 2.5)
 """Between two faults: some hit a part that has not come back from the last one."""
@@ -86,6 +107,8 @@ async def campaign(
         await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
         if faults % EVERY_NTH_FREEZES == EVERY_NTH_FREEZES - 1:
             name = await _freeze(system, chance)
+        elif faults % EVERY_NTH_IS_A_KEEPERS == EVERY_NTH_IS_A_KEEPERS // 2:
+            name = await _keep(system, chance)
         else:
             name = _kill(system, replicas, chance)
         if name is not None:
@@ -120,3 +143,34 @@ async def _freeze(system: System, chance: random.Random) -> str | None:
         if process.is_running():
             process.resume()
     return f"{part} frozen beyond its session"
+
+
+async def _keep(system: System, chance: random.Random) -> str:
+    """Whoever keeps the database server lets a service in no more, or only to read, and after a moment as before."""
+    role = chance.choice(SERVICES)
+    what, (done, undone) = chance.choice(list(KEEPERS.items()))
+    thrown_out = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    await _as_keeper(system, done.format(role=role), thrown_out)
+    await asyncio.sleep(chance.uniform(*KEPT_OUT_SECONDS))
+    await _as_keeper(system, undone.format(role=role))
+    return what.format(role=role)
+
+
+async def _as_keeper(system: System, *statements: str) -> None:
+    """As soon as the server answers: it may have been killed just now."""
+
+    async def done() -> bool:
+        try:
+            keeper = await asyncpg.connect(system.database_url("ledger"))
+        except (OSError, asyncpg.PostgresError):
+            return False
+        try:
+            for statement in statements:
+                await keeper.execute(statement)
+        except asyncpg.PostgresError:
+            return False
+        finally:
+            await keeper.close()
+        return True
+
+    await wait_until(done, timeout_seconds=KEEPER_SECONDS, what="Postgres to answer its keeper")
