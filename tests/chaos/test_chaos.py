@@ -13,4 +13,4 @@ async def test_survives_being_killed_anywhere() -> None:
     verdict, _ = await run(KILLS, seed=1)
     assert verdict.clean, str(verdict)
     assert verdict.orders > 100
-    assert verdict.checkouts > verdict.spends > 25
+    assert verdict.checkouts > verdict.spends > 0
