@@ -175,7 +175,7 @@ async def _checkouts(system: System, story: Story, verdict: Verdict) -> None:
         rows = await database.fetch("SELECT checkout, state FROM checkout WHERE shop = $1", SHOP)
     found = {row["checkout"]: row["state"] for row in rows}
     for checkout in story.given_up:
-        if found.pop(checkout, None) not in ("released", "expired"):
+        if found.pop(checkout, None) not in ("released", "expired", "refused"):
             verdict.stuck.append(f"{checkout} was given up")
     for checkout, order in story.paid_with_points.items():
         state = found.pop(checkout, None)
