@@ -14,7 +14,7 @@ ALTER ROLE :"app" SET transaction_timeout = '60s';
 CREATE DATABASE :"database" OWNER :"owner" TEMPLATE template0 ENCODING 'UTF8'
     LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8';
 -- Services' plans read by key whatever the statistics say, so a sample of 3,000 rows does for them. The usual one, ten
--- times as large, is taken of every table that grows by a tenth, and took a quarter of the server's time under load.
+-- times as large, is taken of every table that grows by a tenth, and took up to a quarter of the server's time under load.
 ALTER DATABASE :"database" SET default_statistics_target = 10;
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"database" TO :"app";

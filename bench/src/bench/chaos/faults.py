@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 import psutil
 
+from chassis.faults import is_transient
 from local import child
 from local.paths import SERVICES
 from local.system import service_environment
@@ -162,15 +163,15 @@ async def _as_keeper(system: System, *statements: str) -> None:
     async def done() -> bool:
         try:
             keeper = await asyncpg.connect(system.database_url("ledger"))
-        except (OSError, asyncpg.PostgresError):
+            try:
+                for statement in statements:
+                    await keeper.execute(statement)
+            finally:
+                await keeper.close()
+        except Exception as error:
+            if not is_transient(error):
+                raise
             return False
-        try:
-            for statement in statements:
-                await keeper.execute(statement)
-        except asyncpg.PostgresError:
-            return False
-        finally:
-            await keeper.close()
         return True
 
     await wait_until(done, timeout_seconds=KEEPER_SECONDS, what="Postgres to answer its keeper")

@@ -58,7 +58,7 @@ class Story:
     paid_with_points: dict[str, str] = field(default_factory=dict)
     """Order by checkout."""
     given_up: set[str] = field(default_factory=set)
-    """Checkouts that no order names: abandoned, or released."""
+    """Checkouts that no order names: abandoned, released, or never held."""
     checkouts: int = 0
     """That held points."""
     events: int = 0

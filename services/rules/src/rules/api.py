@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
@@ -141,7 +141,7 @@ async def put_rule(request: Request, shop: OpaqueId, rule: OpaqueId, body: RuleD
     return RuleView(rule=rule, document=body.canonical())
 
 
-@router.delete("/rules/{rule}", status_code=204, response_class=Response)
+@router.delete("/rules/{rule}", status_code=204, response_class=HttpResponse)
 async def delete_rule(request: Request, shop: OpaqueId, rule: OpaqueId, _caller: Writer) -> None:
     """Delete a draft; versions that have the rule keep it."""
     await _run(request, put_rules, PutRule(shop, rule, None))
