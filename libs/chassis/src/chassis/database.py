@@ -199,7 +199,8 @@ class Database:
         except BaseException as error:
             silent = sqlstate_of(error) is None and is_transient(error)
             if not isinstance(error, Exception) or silent or is_read_only(error):
-                driver.terminate()
+                with suppress(asyncpg.InterfaceError):  # it was lost, and the pool has taken it back: `error` is told
+                    driver.terminate()
             raise
         finally:
             await pool.release(driver)

@@ -7,7 +7,8 @@ import contextlib
 async def pause(until: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event is set."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(until.wait(), seconds)
+        async with asyncio.timeout(seconds):  # `wait_for` loses a cancellation that comes with the event
+            await until.wait()
 
 
 def is_cancelled() -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 import pytest
@@ -56,12 +57,17 @@ async def test_what_is_cancelled_is_rolled_back_and_frees_its_lanes_with_its_con
     await one.close()
 
 
-async def test_what_failed_is_told_and_not_that_its_connection_was_gone(one: Database, offline: Probe) -> None:
-    with pytest.raises(KeyError):
+@pytest.mark.parametrize("what", [KeyError, TimeoutError, asyncio.CancelledError])
+async def test_what_ended_work_is_told_and_not_that_its_connection_was_gone(
+    one: Database, offline: Probe, what: type[BaseException]
+) -> None:
+    """A cancellation above all: who is cancelled and hears of a fault goes on, and who waits for its end waits on."""
+    with pytest.raises(what):
         async with one.begin([1]) as tx:
             pid = await _note(tx.driver)
             await _terminate(offline, pid)
-            raise KeyError
+            await wait_until(partial(_is_gone, tx.driver))
+            raise what
     async with one.begin([1]) as tx:
         assert await _pid(tx.driver) != pid
     assert await offline.effects() == []
@@ -145,3 +151,10 @@ async def _terminate(offline: Probe, pid: int) -> None:
     connection = await asyncpg.connect(offline.url)
     await connection.execute("SELECT pg_terminate_backend($1, 5000)", pid)
     await connection.close()
+
+
+def _is_gone(driver: asyncpg.Connection) -> bool:
+    try:
+        return driver.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back already
+        return True

@@ -10,7 +10,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -21,6 +20,7 @@ from opentelemetry.trace import SpanKind
 
 from chassis import Database
 from chassis.ids import new_uuid
+from chassis.pauses import pause
 from chassis.telemetry import current_traceparent, span
 from notifications import measures, rendering, store, usecases
 from notifications.domain import Channel, TemplateInvalid, next_attempt
@@ -106,8 +106,7 @@ class Sender:
     async def _wait(self, stop: asyncio.Event) -> None:
         """For a result, a stop, or the next look."""
         if not self._running:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self.limits.idle_seconds)
+            await pause(stop, self.limits.idle_seconds)
         else:
             seconds = min(FLUSH_SECONDS, self.limits.idle_seconds)
             await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
