@@ -80,6 +80,8 @@ class Story:
     ambiguous: int = 0
     """Calls over HTTP of which nobody knew at first what had become of them."""
     published: int = 0
+    answers: int = 0
+    """Calls and reads over HTTP that told what had become of them."""
     token: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -232,6 +234,7 @@ class _Wire:
         except (OSError, TimeoutError, ValueError):
             self._drop(port)
         answered_at = inf if answer is None else time.monotonic()
+        self.story.answers += answer is not None
         self.story.ambiguous += answer is None
         self.story.tell(Call(asked.place.account, asked.key, asked.kind, invoked_at, answered_at, answer))
         return answer
@@ -264,6 +267,7 @@ class _Wire:
             self._drop(port)
             return
         if status == 200:
+            self.story.answers += 1
             self.story.reads.append(read_of(place.account, invoked_at, time.monotonic(), document))
 
     def close(self) -> None:

@@ -64,10 +64,10 @@ async def run(
                     stop = asyncio.Event()
                     flow = asyncio.create_task(story.flow(stop))
                     with _interrupting(faults.enough):
-                        await _until(story, flow, operations // 100)  # all are up before the first is hurt
+                        await _until(story, flow, answers=operations // 100)  # all are up before the first is hurt
                         await faults.campaign(kills, told, asked=lambda: story.operations, operations=operations)
                         if not faults.enough.is_set():
-                            await _until(story, flow, operations)
+                            await _until(story, flow, operations=operations, answers=operations // 10)
                     stop.set()
                     await flow
                     told(f"no more faults after {story.operations} operations; waiting for calm")
@@ -102,10 +102,11 @@ def _interrupting(enough: asyncio.Event) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-async def _until(story: Story, flow: "asyncio.Task[None]", operations: int) -> None:
+async def _until(story: Story, flow: "asyncio.Task[None]", *, operations: int = 0, answers: int) -> None:
+    """So many were asked for, and so many of them answered: Kafka takes thousands while no API is up."""
     await wait_until(
-        lambda: flow.done() or story.operations >= operations, timeout_seconds=FLOW_SECONDS, every_seconds=0.1,
-        what=f"{operations} operations",
+        lambda: flow.done() or (story.operations >= operations and story.answers >= answers),
+        timeout_seconds=FLOW_SECONDS, every_seconds=0.1, what=f"{operations} operations, {answers} of them answered",
     )  # fmt: skip
     if flow.done():
         await flow  # it ends before it is told to only by a bug
