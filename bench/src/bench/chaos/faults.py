@@ -55,6 +55,9 @@ KEPT_OUT_SECONDS: Final = (0.5, 4.0)
 KEEPER_SECONDS: Final = 60.0
 """For a server that was killed to be back."""
 
+LAST_FAULTS: Final = 20
+"""They take a minute or more."""
+
 PAUSE_SECONDS: Final = (0.2, 2.5)
 """Between two faults: some hit a part that has not come back from the last one."""
 
@@ -100,11 +103,18 @@ class Replica:
 
 
 async def campaign(
-    system: System, replicas: list[Replica], kills: int, chance: random.Random, told: Callable[[str], None]
+    system: System,
+    replicas: list[Replica],
+    kills: int,
+    chance: random.Random,
+    told: Callable[[str], None],
+    nearly_done: Callable[[], None],
 ) -> int:
-    """Hurt the system so many times; how many faults there were."""
+    """Hurt the system so many times; how many faults there were. `nearly_done` is called when few are left."""
     faults = 0
     while faults < kills:
+        if faults == max(0, kills - LAST_FAULTS):
+            nearly_done()
         await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
         if faults % EVERY_NTH_FREEZES == EVERY_NTH_FREEZES - 1:
             name = await _freeze(system, chance)

@@ -36,7 +36,9 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                     replica.start()
                 stop = asyncio.Event()
                 flow = asyncio.create_task(story.flow(stop))
-                faults = await campaign(system, replicas, kills, random.Random(seed), told)
+                faults = await campaign(
+                    system, replicas, kills, random.Random(seed), told, nearly_done=story.leave_nothing
+                )
                 stop.set()
                 await flow
                 told("no more faults; waiting for calm")

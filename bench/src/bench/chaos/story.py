@@ -39,6 +39,7 @@ ANSWER_SECONDS: Final = 180.0
 """A call is repeated, under its key, so long until it is answered."""
 
 OUTCOMES: Final = ("paid", "paid", "paid", "released", "abandoned")
+"""Of a checkout; what is abandoned ends by its time limit, of a minute."""
 
 PAID_KINDS: Final = (
     Kind.COMPLETED, Kind.LINE_RETURNED, Kind.AMOUNT_RETURNED, Kind.RETURNED_TWICE, Kind.ALL_RETURNED, Kind.CANCELLED,
@@ -62,6 +63,8 @@ class Story:
     checkouts: int = 0
     """That held points."""
     events: int = 0
+    _patient: bool = True
+    """Whether checkouts are still left to their time limit."""
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +86,10 @@ class Story:
                 for n in range(SHOPPERS)
             ]
             await _ask(http, "POST", "postings", {"postings": postings})
+
+    def leave_nothing(self) -> None:
+        """From now on no checkout is left to its time limit: at the end that would only be waited for."""
+        self._patient = False
 
     async def flow(self, stop: asyncio.Event) -> None:
         """Until told to stop; what was begun is ended."""
@@ -138,7 +145,7 @@ class Story:
                     kind = chance.choice(PAID_KINDS)
                     continue
                 self.given_up.add(checkout)
-                if outcome == "released":
+                if outcome == "released" or not self._patient:
                     await _ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
 
     async def _check_out(self, http: httpx.AsyncClient, checkout: str, member: str) -> bool:

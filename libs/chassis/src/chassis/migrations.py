@@ -1,4 +1,4 @@
-"""Migrations: each service's own Alembic folder, run as the owner role; a process refuses to start on another schema.
+"""Migrations: each service's own Alembic folder, run as the owner role.
 
 A service's `migrations/env.py` is `from chassis.migrations import run; run()`. Migrations only go up: no program drops
 what a service has kept, so none of them says how.
@@ -8,15 +8,14 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chassis.postgres import Server, each_host
+from chassis.postgres import Server
+from chassis.schema import FIT, ForeignText
 from chassis.tables import RIGHTS, TABLES
 
 MIGRATION_LOCK = 0x4D494752
@@ -27,28 +26,6 @@ LOCK_TIMEOUT = "5s"
 
 STATEMENT_TIMEOUT = "15min"
 """Longest single statement of a migration."""
-
-
-_FIT = "SELECT current_setting('server_encoding') = 'UTF8' AND 'Z' < 'a'"
-"""Whether text is UTF-8 and in order of its code points: every language that Postgres knows puts a before Z."""
-
-
-class UnfitDatabase(Exception):
-    """This code must not run on the database as it is; the message says why."""
-
-
-class StaleSchema(UnfitDatabase):
-    """The database's schema is not the one that this code was written for."""
-
-
-class ForeignText(UnfitDatabase):
-    """The database has text, or compares it, otherwise than this code does."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "text must be UTF-8 and compared by code points, not by a language; make the database with"
-            " TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
-        )
 
 
 def upgrade(migration_url: str, folder: Path, app_role: str) -> None:
@@ -70,28 +47,6 @@ def app_role() -> str:
     return '"' + role.replace('"', '""') + '"'
 
 
-def role_of(database_url: str) -> str:
-    """The role in a database's address."""
-    role = urlsplit(each_host(database_url)[0]).username
-    assert role is not None, "the database's address names no role"
-    return unquote(role)
-
-
-async def check(server: Server, folder: Path) -> None:
-    """Raise `UnfitDatabase` unless it has exactly the newest migration of this code, and text in Python's order."""
-    driver = await server.connect()
-    try:
-        if not await driver.fetchval(_FIT):
-            raise ForeignText
-        exists = await driver.fetchval("SELECT to_regclass('alembic_version')::text")
-        stored = await driver.fetchval("SELECT version_num FROM alembic_version") if exists else None
-    finally:
-        await driver.close()
-    wanted = ScriptDirectory(str(folder)).get_current_head()
-    if stored != wanted:
-        raise StaleSchema(f"the database has schema {stored}, this code needs {wanted}; run `migrate` first")
-
-
 async def _run(url: str) -> None:
     # The address is read as it is for whoever runs: SQLAlchemy knows another dialect of them.
     engine = create_async_engine("postgresql+asyncpg://", async_creator=Server(url).connect)
@@ -103,7 +58,7 @@ async def _run(url: str) -> None:
 
 
 def _migrate(conn: Connection) -> None:
-    if not conn.execute(text(_FIT)).scalar_one():
+    if not conn.execute(text(FIT)).scalar_one():
         raise ForeignText
     conn.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     conn.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))

@@ -43,6 +43,9 @@ MAX_BATCH_BYTES = 768 * 1024
 HOUSEKEEPING_SECONDS = 5.0
 """How often the lag is measured and sent rows are dropped."""
 
+STALLED_SECONDS = 60.0
+"""For Kafka to take a round: over the client's own time-outs. One that hangs is given up; another sends all again."""
+
 STOP_SECONDS = 5.0
 """For the rows that are left, and then for a producer to end: it flushes, which a broker that is away never lets it."""
 
@@ -154,10 +157,11 @@ class Relay:
             async with self._database.look() as driver:
                 rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
             if rows:
-                if not connected:  # only now: Kafka refuses a service that has nothing to tell as a writer
-                    await producer.start()
-                    connected = True
-                await self._publish(producer, rows)
+                async with asyncio.timeout(STALLED_SECONDS):
+                    if not connected:  # only now: Kafka refuses a service that has nothing to tell as a writer
+                        await producer.start()
+                        connected = True
+                    await self._publish(producer, rows)
                 await self._move(cursors, rows)
                 RELAY_SENT.inc(len(rows))
                 pause_ms = BUSY_MS

@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from fastapi import APIRouter
 
-from chassis import deadletters, lease, migrations, telemetry, waiting
+from chassis import deadletters, lease, schema, telemetry, waiting
 from chassis.consumer import Worker
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
 from chassis.faults import is_transient
@@ -262,11 +262,14 @@ def run(build: Callable[[], Service]) -> None:
     telemetry.set_up(service.name, service.settings)
     try:
         if mode == "migrate":
-            role = migrations.role_of(service.settings.database_url.get_secret_value())
+            # Imported here: no other process needs it, and it is half a second and twenty megabytes.
+            from chassis import migrations
+
+            role = schema.role_of(service.settings.database_url.get_secret_value())
             migrations.upgrade(_owner_url(service), service.migrations, role)
         else:
             uvloop.run(_run(service, mode))
-    except (migrations.UnfitDatabase, NotLetIn, CannotStart) as error:
+    except (schema.UnfitDatabase, NotLetIn, CannotStart) as error:
         sys.exit(f"{service.name}: {error}")
 
 
@@ -287,7 +290,7 @@ async def _run(service: Service, mode: str) -> None:
     give_up_at = loop.time() + START_SECONDS
     while not stop.is_set():
         try:
-            await migrations.check(runtime.database.server, service.migrations)
+            await schema.check(runtime.database.server, service.migrations)
         except Exception as error:
             if not is_transient(error) or loop.time() > give_up_at:
                 raise

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from chassis import Transaction, fence, lease, waiting
@@ -160,6 +160,28 @@ async def test_only_one_relay_leads_and_the_next_goes_on_after_it(probe: Probe) 
     async with database.begin() as tx:
         assert await lease.take(tx.driver, "relay", "two", 60)
     await database.close()
+
+
+async def test_a_relays_client_that_hangs_is_given_up_for_another(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung: list[Any] = []
+    send_batch = AIOKafkaProducer.send_batch
+
+    async def hangs_once(producer: AIOKafkaProducer, *batch: Any, **to: Any) -> Any:
+        if not hung:
+            hung.append(producer)
+            await asyncio.Event().wait()
+        assert producer not in hung
+        return await send_batch(producer, *batch, **to)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_batch", hangs_once)
+    monkeypatch.setattr("chassis.relay.STALLED_SECONDS", 1.0)
+    await probe.publish(*(activity(n) for n in range(3)))
+    async with probe.running():
+        records = await probe.postings(3)
+    assert hung
+    assert [json.loads(record.value)["posting"] for record in records] == ["a-0", "a-1", "a-2"]
 
 
 async def test_what_can_never_work_goes_to_the_dead_letters_with_its_bytes_and_the_stream_goes_on(probe: Probe) -> None:

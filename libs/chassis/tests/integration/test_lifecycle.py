@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 
-from chassis import Runtime, migrations
+from chassis import Runtime, migrations, schema
 from chassis.postgres import Server
 from local.child import free_port
 from testkit import wait_until
@@ -32,15 +32,15 @@ async def test_a_process_refuses_to_start_on_another_schema(offline: Probe) -> N
     owner = await asyncpg.connect(offline.url.replace("//chassis:", "//chassis_owner:"))
     await owner.execute("UPDATE alembic_version SET version_num = '0000'")
     await owner.close()
-    with pytest.raises(migrations.StaleSchema, match="the database has schema 0000, this code needs 0001"):
-        await migrations.check(Server(offline.url), MIGRATIONS)
+    with pytest.raises(schema.StaleSchema, match="the database has schema 0000, this code needs 0001"):
+        await schema.check(Server(offline.url), MIGRATIONS)
     async with offline.process("api") as process:
         assert await process.wait() == 1
 
 
 async def test_an_empty_database_is_a_stale_schema_too(offline: Probe, postgres: str) -> None:
-    with pytest.raises(migrations.StaleSchema, match="the database has schema None"):
-        await migrations.check(Server(postgres), MIGRATIONS)
+    with pytest.raises(schema.StaleSchema, match="the database has schema None"):
+        await schema.check(Server(postgres), MIGRATIONS)
 
 
 async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgres: str) -> None:
@@ -49,10 +49,10 @@ async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgr
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
     url = postgres.rsplit("/", 1)[0] + f"/{name}"
     try:
-        with pytest.raises(migrations.ForeignText, match="text must be UTF-8 and compared by code points"):
+        with pytest.raises(schema.ForeignText, match="text must be UTF-8 and compared by code points"):
             await asyncio.to_thread(migrations.upgrade, url, MIGRATIONS, "postgres")
-        with pytest.raises(migrations.ForeignText):
-            await migrations.check(Server(url), MIGRATIONS)
+        with pytest.raises(schema.ForeignText):
+            await schema.check(Server(url), MIGRATIONS)
         inside = await asyncpg.connect(url)
         assert await inside.fetchval("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0
         await inside.close()
@@ -64,9 +64,9 @@ async def test_no_table_is_made_and_no_process_runs_where_text_is_another(postgr
 @pytest.mark.parametrize("way", ["?sslmode=prefer", "?sslmode=disable&application_name=ours"])
 async def test_an_address_says_the_same_to_who_migrates_as_to_who_runs(offline: Probe, way: str) -> None:
     owner = offline.url.replace("//chassis:", "//chassis_owner:") + way
-    await migrations.check(Server(owner), MIGRATIONS)
+    await schema.check(Server(owner), MIGRATIONS)
     await asyncio.to_thread(migrations.upgrade, owner, MIGRATIONS, "chassis")
-    await migrations.check(Server(offline.url), MIGRATIONS)
+    await schema.check(Server(offline.url), MIGRATIONS)
 
 
 async def test_who_migrates_with_a_wrong_password_is_told_so_in_a_line(offline: Probe) -> None:
@@ -93,7 +93,7 @@ async def test_who_migrates_with_a_wrong_password_is_told_so_in_a_line(offline: 
     ],
 )
 def test_the_role_is_the_addresses(url: str, role: str) -> None:
-    assert migrations.role_of(url) == role
+    assert schema.role_of(url) == role
 
 
 async def test_the_app_role_cannot_alter_the_schema(offline: Probe) -> None:

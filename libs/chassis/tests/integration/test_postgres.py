@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from chassis import CannotStart, Runtime, migrations, postgres
+from chassis import CannotStart, Runtime, postgres, schema
 from chassis.database import Database
 from chassis.faults import is_transient
 from chassis.postgres import NotLetIn, OtherTimeline, Server
@@ -152,7 +152,7 @@ async def test_a_process_ends_when_its_database_goes_on_in_another_timeline(
     offline: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, stop = Runtime(offline.service()), asyncio.Event()
-    await migrations.check(runtime.database.server, MIGRATIONS)
+    await schema.check(runtime.database.server, MIGRATIONS)
     running = asyncio.create_task(runtime.run("api", stop))
 
     async def is_ready() -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from chassis import CannotStart, migrations
+from chassis import CannotStart, schema
 from chassis.postgres import Server
 from ledger import connections, restoring
 from ledger.domain.epochs import EpochStart
@@ -55,12 +55,12 @@ def take_over(arguments: Sequence[str]) -> None:
     parser.add_argument("file", help="the export, `.gz` is unpacked; `-`: standard input")
     try:
         asyncio.run(_import(LedgerSettings(), parser.parse_args(arguments).file))
-    except (ImportRefused, migrations.UnfitDatabase, OSError) as error:
+    except (ImportRefused, schema.UnfitDatabase, OSError) as error:
         sys.exit(f"ledger: {error}")
 
 
 async def _import(settings: LedgerSettings, file: str) -> None:
-    await migrations.check(_server(settings), FOLDER)
+    await schema.check(_server(settings), FOLDER)
     imported = await import_shop(settings.database_url.get_secret_value(), _lines(file))
     counts = ", ".join(f"{count} {name}" for name, count in imported.counts.items())
     sys.stdout.write(f"{imported.shop}: {counts}\n")
@@ -87,7 +87,7 @@ def restore(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     try:
         started = asyncio.run(_restore(LedgerSettings(), anyway=given.anyway))
-    except (CannotStart, SealKeyUnusable, SealKeyUnknown, migrations.UnfitDatabase, OSError) as error:
+    except (CannotStart, SealKeyUnusable, SealKeyUnknown, schema.UnfitDatabase, OSError) as error:
         sys.exit(f"ledger: {error}")
     for start in started:
         lost = f", {start.position + 1} to {start.told} are given up" if start.told > start.position else ""
@@ -95,7 +95,7 @@ def restore(arguments: Sequence[str]) -> None:
 
 
 async def _restore(settings: LedgerSettings, *, anyway: bool) -> list[EpochStart]:
-    await migrations.check(_server(settings), FOLDER)
+    await schema.check(_server(settings), FOLDER)
     return await restoring.restore(settings, anyway=anyway)
 
 
