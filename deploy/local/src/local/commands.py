@@ -189,6 +189,7 @@ def fetch() -> int:
     from local import kafka
 
     kafka.fetch()
+    kafka.rehearse()
     return 0
 
 
