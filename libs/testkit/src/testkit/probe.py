@@ -227,7 +227,7 @@ class Probe:
     async def postings_without_repeats(self, count: int) -> list[Any]:
         """The same after an outage: a relay that lost its database between sending and noting it repeats, and a place
         seen before is passed over, as every reader does."""
-        return await self._records(topics.POSTINGS.name, count, place=_place)
+        return await self._records(topics.POSTINGS.name, count, place=place_of)
 
     async def records(self, topic: str, count: int) -> list[Any]:
         """The first `count` records of a topic, repeats among them; those of one key in their order."""
@@ -257,6 +257,12 @@ async def _answers(client: httpx.AsyncClient) -> bool:
         return False
 
 
+def place_of(record: Any) -> tuple[bytes, bytes]:
+    """The place that an event's record names: that of a repeat is the same."""
+    headers = dict(record.headers)
+    return headers["ce_lane"], headers["ce_position"]
+
+
 def activity(number: int, *, shop: str = "corner", member: str = "m-1", kind: str = "check-in") -> ActivityRecorded:
     """The activity of that number."""
     return ActivityRecorded(
@@ -271,8 +277,3 @@ def _build() -> Service:
 
 if __name__ == "__main__":
     run(_build)
-
-
-def _place(record: Any) -> tuple[bytes, bytes]:
-    headers = dict(record.headers)
-    return headers["ce_lane"], headers["ce_position"]

@@ -44,11 +44,10 @@ class Seals:
         """Two more shops, with one award for each of their members."""
         for shop in ("other", "third"):
             await self.ledger.learn(shop)
-            for number in range(members):
-                effect = {"kind": "award", "amount": 1}
-                posting = {"key": self.ledger.key(), "member": f"m-{number}", "effect": effect}
-                response = await self.ledger.http.post(f"/v1/shops/{shop}/postings", json={"postings": [posting]})
-                assert response.status_code == 200, response.text
+            effect = {"kind": "award", "amount": 1}
+            postings = [{"key": self.ledger.key(), "member": f"m-{n}", "effect": effect} for n in range(members)]
+            response = await self.ledger.http.post(f"/v1/shops/{shop}/postings", json={"postings": postings})
+            assert {outcome["outcome"] for outcome in response.json()["outcomes"]} == {"posted"}, response.text
 
     async def run(self, **changes: Any) -> None:
         """One run of the job, in a process that has just begun."""
