@@ -7,6 +7,7 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -17,8 +18,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from chassis import Transaction, fence, lease, waiting
 from chassis.database import Database, Superseded
 from chassis.kafka import hold_fetches, topic_ids
-from chassis.outbox import OUTBOX, append
-from chassis.relay import LostLead, Relay
+from chassis.outbox import OUTBOX, Outbox, append
+from chassis.relay import HOUSEKEEPING_SECONDS, LostLead, Relay
 from contracts import encode, topics
 from contracts.event import MAX_BODY_BYTES
 from contracts.postings import PostingRequested
@@ -159,6 +160,30 @@ async def test_only_one_relay_leads_and_the_next_goes_on_after_it(probe: Probe) 
         assert await lease.take(tx.driver, "relay", "one", 0)
     async with database.begin() as tx:
         assert await lease.take(tx.driver, "relay", "two", 60)
+    await database.close()
+
+
+async def test_housekeeping_ends_when_it_is_cancelled_though_its_connection_is_gone(probe: Probe) -> None:
+    """Or a relay whose connections are all cut in one moment would wait for it for ever."""
+    gone = asyncio.Event()
+
+    class CutOff(Outbox):
+        async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
+            await probe.query("SELECT pg_terminate_backend($1, 5000)", await driver.fetchval("SELECT pg_backend_pid()"))
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back
+                await wait_until(driver.is_closed)
+            gone.set()
+            await asyncio.Event().wait()
+            return dict.fromkeys(lanes, 0)
+
+    database = Database(probe.settings)
+    relay = Relay("probe", database, CutOff(), probe.settings, "one")
+    housekeeping = asyncio.create_task(relay._housekeep({0: 0}, asyncio.Event()))
+    await gone.wait()
+    housekeeping.cancel()
+    done, _ = await asyncio.wait([housekeeping], timeout=HOUSEKEEPING_SECONDS / 2)  # before its next round
+    assert done
+    assert housekeeping.cancelled()
     await database.close()
 
 

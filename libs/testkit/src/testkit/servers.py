@@ -136,9 +136,8 @@ def _folder() -> Iterator[Path]:
 
 
 def _memory() -> Path | None:
-    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES:
-        return None
-    return _MEMORY
+    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES
+    return _MEMORY if roomy else None
 
 
 def _sweep() -> None:
