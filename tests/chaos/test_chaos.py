@@ -14,3 +14,6 @@ async def test_survives_being_killed_anywhere() -> None:
     assert verdict.clean, str(verdict)
     assert verdict.orders > 100
     assert verdict.checkouts > verdict.spends > 0
+    assert verdict.merges > 10
+    assert verdict.messages > 0
+    assert verdict.webhooks >= verdict.spends

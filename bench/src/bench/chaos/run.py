@@ -15,6 +15,7 @@ from bench.results import Figure
 from bench.shop import DEMO, open_shop
 from local.paths import SERVICES
 from testkit.system import running_system
+from testkit.webhooks import Receiver
 
 LAST_SAID = 30
 """Lines of each service's log that are shown where something is stuck."""
@@ -23,11 +24,14 @@ LAST_SAID = 30
 async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> tuple[Verdict, list[Figure]]:
     """Hurt a system so many times while a story is told in it."""
     sessions = {f"{name.upper()}_SESSION_TIMEOUT_MS": str(int(SESSION_SECONDS * 1000)) for name in REPLICATED}
-    with tempfile.TemporaryDirectory(prefix="accrual-chaos-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="accrual-chaos-", ignore_cleanup_errors=True) as folder,
+        Receiver() as receiver,
+    ):
         Path(folder).chmod(0o711)  # noqa: ASYNC240 - one call before anything runs
         async with running_system(Path(folder), {**sessions, "GATEWAY_REQUESTS_PER_SECOND": "1000000"}) as system:
             await open_shop(system, SHOP, DEMO, hold_minutes=1)
-            story = Story(system, workload.load(), seed)
+            story = Story(system, workload.load(), seed, hook=receiver.url)
             await story.prepare()
             replicas = [Replica(system, service) for service in REPLICATED]
             started = time.monotonic()
@@ -42,7 +46,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                 stop.set()
                 await flow
                 told("no more faults; waiting for calm")
-                verdict = await judge(system, story)
+                verdict = await judge(system, story, receiver)
                 for service in SERVICES if verdict.stuck else ():
                     told(
                         f"{service} said last:\n" + "\n".join(system.log(service).read_text().splitlines()[-LAST_SAID:])
@@ -58,7 +62,9 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
         Figure("checkouts", verdict.checkouts, "checkouts"),
         Figure("spends", verdict.spends, "spends"),
         Figure("entries", verdict.entries, "entries"),
+        Figure("merges", verdict.merges, "merges"),
         Figure("messages", verdict.messages, "messages"),
+        Figure("webhooks", verdict.webhooks, "messages"),
         Figure("lost", len(verdict.lost), "findings"),
         Figure("duplicated", len(verdict.duplicated), "findings"),
         Figure("stuck", len(verdict.stuck), "findings"),

@@ -1,4 +1,4 @@
-"""What goes on meanwhile: orders and returns, twice and shuffled; shoppers who pay with points, or do not."""
+"""What goes on meanwhile: orders and returns, twice and shuffled; shoppers who pay with points, or do not; merges."""
 
 import asyncio
 import random
@@ -12,6 +12,8 @@ from typing import Any, Final
 import httpx
 
 import workload
+from bench.chaos.asking import ANSWER_SECONDS, Refused, ask, client
+from bench.chaos.merges import Merges
 from bench.chaos.sending import Sender
 from testkit.system import System
 from workload import Kind, Life, OrderEvent, Plan, PointsTender, Year
@@ -21,6 +23,12 @@ SHOP: Final = "chaos"
 
 CONTACTS: Final = 40
 """Members who are told by e-mail."""
+
+HOOKED: Final = ("points_used", "points_returned")
+"""What the shop's own system is told of: what shoppers do."""
+
+BASKETS: Final = 20_000
+"""Orders of the longest campaign."""
 
 SHOPPERS: Final = 4
 """Checkouts at a time."""
@@ -34,9 +42,6 @@ POINTS: Final = 50
 
 ENOUGH_POINTS: Final = 10_000_000
 """Of each shopper at first: for far more checkouts than the longest campaign has."""
-
-ANSWER_SECONDS: Final = 180.0
-"""A call is repeated, under its key, so long until it is answered."""
 
 OUTCOMES: Final = ("paid", "paid", "paid", "released", "abandoned")
 """Of a checkout; what is abandoned ends by its time limit, of a minute."""
@@ -54,6 +59,8 @@ class Story:
     system: System
     year: Year
     seed: int
+    hook: str
+    """Where the shop takes webhooks."""
     orders: dict[str, Life] = field(default_factory=dict)
     """Every order that was published, by id."""
     paid_with_points: dict[str, str] = field(default_factory=dict)
@@ -65,17 +72,20 @@ class Story:
     events: int = 0
     _patient: bool = True
     """Whether checkouts are still left to their time limit."""
+    merges: Merges = field(init=False)
     _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
+        households = {f"h-{basket.household}": None for basket in self.year.take(BASKETS)}
+        self.merges = Merges(list(households), [_shopper(number) for number in range(SHOPPERS)])
         self._sender = Sender(self.system.bootstrap_servers)
 
     async def prepare(self) -> None:
-        """Addresses for some members, points for the shoppers."""
-        async with self._client() as http:
-            households = list(islice({f"h-{basket.household}": None for basket in self.year.take(5_000)}, CONTACTS))
-            for member in households:
-                await _ask(http, "PUT", f"members/{member}/contact", {"email": f"{member}@chaos.example"})
+        """Addresses for some members and for the shop, points for the shoppers."""
+        async with client(self.system, SHOP) as http:
+            await ask(http, "PUT", "webhooks/shop-system", {"url": self.hook, "scenarios": HOOKED})
+            for member in self.merges.households[:CONTACTS]:
+                await ask(http, "PUT", f"members/{member}/contact", {"email": f"{member}@chaos.example"})
             postings = [
                 {
                     "key": f"start-{n}",
@@ -85,7 +95,8 @@ class Story:
                 }
                 for n in range(SHOPPERS)
             ]
-            await _ask(http, "POST", "postings", {"postings": postings})
+            await ask(http, "POST", "postings", {"postings": postings})
+            await self.merges.prepare(http)
 
     def leave_nothing(self) -> None:
         """From now on no checkout is left to its time limit: at the end that would only be waited for."""
@@ -93,7 +104,9 @@ class Story:
 
     async def flow(self, stop: asyncio.Event) -> None:
         """Until told to stop; what was begun is ended."""
-        await asyncio.gather(self._sell(stop), *(self._shop(number, stop) for number in range(SHOPPERS)))
+        shoppers = [self._shop(number, stop) for number in range(SHOPPERS)]
+        async with client(self.system, SHOP) as http:
+            await asyncio.gather(self._sell(stop), *shoppers, self.merges.flow(http, stop))
         await self._sender.close()
 
     # -- orders
@@ -103,7 +116,7 @@ class Story:
         told: list[Life] = []
 
         def remembered() -> Iterator[Life]:
-            for life in workload.lives(self.year.take(20_000), plan):
+            for life in workload.lives(self.year.take(BASKETS), plan):
                 if stop.is_set():
                     return
                 told.append(life)
@@ -130,7 +143,7 @@ class Story:
         teller = Teller(plan, self.year.products)
         baskets = iter(self.year.take(3_000))
         kind = Kind.COMPLETED  # of the first order, so that "first order" has one right answer
-        async with self._client() as http:
+        async with client(self.system, SHOP) as http:
             for turn in count():
                 if stop.is_set():
                     return
@@ -146,7 +159,7 @@ class Story:
                     continue
                 self.given_up.add(checkout)
                 if outcome == "released" or not self._patient:
-                    await _ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
+                    await ask(http, "POST", f"checkouts/{checkout}/release", {}, key=f"{checkout}/release")
 
     async def _check_out(self, http: httpx.AsyncClient, checkout: str, member: str) -> bool:
         """Hold points under a checkout, until it is settled that they are held; false where the ledger was away for as
@@ -156,13 +169,13 @@ class Story:
             "lines": [{"product": "p-1", "quantity": 1, "unit_price": 5_000}],
         }  # fmt: skip
         asked = {"checkout": checkout, "member": member, "cart": cart, "points": POINTS}
-        answer = await _ask(http, "POST", "checkouts", asked, key=checkout)
+        answer = await ask(http, "POST", "checkouts", asked, key=checkout)
         give_up_at = time.monotonic() + ANSWER_SECONDS
         while answer.get("state") == "intended":
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"{checkout} stays intended")
             await asyncio.sleep(0.2)
-            answer = await _ask(http, "GET", f"checkouts/{checkout}")
+            answer = await ask(http, "GET", f"checkouts/{checkout}")
         if answer["state"] == "refused" and answer["refusal"] == "dates_out_of_order":
             return False
         if (answer["state"], answer["points"]) not in (("held", POINTS), ("expired", POINTS)):
@@ -186,35 +199,6 @@ class Story:
         for event in life.events:
             await self.publish([event, event])
 
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=f"{self.system.gateway_url}/v1/shops/{SHOP}/", headers=self.system.tokens.headers(), timeout=10
-        )
-
-
-class Refused(Exception):
-    """What the story asks is well-formed, so a refusal is a finding, and would hollow the story out."""
-
 
 def _shopper(number: int) -> str:
     return f"shopper-{number}"
-
-
-async def _ask(
-    http: httpx.AsyncClient, method: str, path: str, body: Any = None, *, key: str | None = None
-) -> dict[str, Any]:
-    """The answer; until there is one the same call again, under the same key. Nothing here may be refused."""
-    give_up_at = time.monotonic() + ANSWER_SECONDS
-    while True:
-        try:
-            answer = await http.request(method, path, json=body, headers={"idempotency-key": key or path})
-            if answer.is_success:
-                return dict(answer.json())
-            said = answer.text
-            if answer.is_client_error and answer.status_code != 429:
-                raise Refused(f"{method} {path}: {said}")
-        except (httpx.TransportError, ValueError) as error:
-            said = repr(error)
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{method} {path}: {said}")
-        await asyncio.sleep(0.3)

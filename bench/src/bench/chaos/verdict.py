@@ -21,6 +21,7 @@ from contracts.returns import returned_fractions, returned_share
 from local.paths import SERVICES
 from testkit import wait_until
 from testkit.system import System
+from testkit.webhooks import Receiver
 from workload import model
 
 CALM_SECONDS: Final = 240.0
@@ -36,7 +37,11 @@ class Verdict:
     checkouts: int = 0
     spends: int = 0
     entries: int = 0
+    merges: int = 0
+    """For good, and undone."""
     messages: int = 0
+    """By e-mail."""
+    webhooks: int = 0
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
@@ -52,7 +57,7 @@ class Verdict:
         )
 
 
-async def judge(system: System, story: Story) -> Verdict:
+async def judge(system: System, story: Story, receiver: Receiver) -> Verdict:
     """Wait until all is calm, then look everywhere."""
     verdict = Verdict(orders=len(story.orders), events=story.events, checkouts=story.checkouts)
     await system.until_ready(timeout_seconds=CALM_SECONDS)
@@ -71,7 +76,8 @@ async def judge(system: System, story: Story) -> Verdict:
     verdict.entries = told.entries
     verdict.lost += told.lost
     verdict.duplicated += told.duplicated
-    await _mail(system, verdict)
+    await _merges(system, story, verdict)
+    await _messages(system, receiver, verdict)
     return verdict
 
 
@@ -120,13 +126,13 @@ async def _ends(system: System) -> dict[tuple[str, int], int]:
 
 
 async def _points_of_orders(system: System, story: Story, verdict: Verdict) -> None:
-    """What each order's awards leave, rule by rule, beside the model."""
+    """What each order's awards leave, rule by rule, beside the model, whichever account they have come to."""
     found: dict[str, dict[str, int]] = defaultdict(dict)
     async with _database(system, "ledger") as database:
         rows = await database.fetch(
             'SELECT l."order", e.cause::text, sum(l.amount - l.taken_back)::bigint AS kept FROM lot AS l'
             " JOIN account AS a ON a.id = l.account_id"
-            " JOIN entry AS e ON e.account_id = l.account_id AND e.seq = l.number"
+            " JOIN entry AS e ON e.source = l.source AND e.key = l.key AND e.kind = 'award'"
             " WHERE a.shop = $1 AND l.kind = 'award' GROUP BY 1, 2",
             SHOP,
         )
@@ -185,7 +191,7 @@ async def _checkouts(system: System, story: Story, verdict: Verdict) -> None:
     verdict.stuck += [f"{checkout}: nobody knows it" for checkout in found]
 
 
-# -- books, mail
+# -- books, merges, messages
 
 
 async def _books(system: System, verdict: Verdict) -> None:
@@ -203,18 +209,46 @@ async def _books(system: System, verdict: Verdict) -> None:
             after = {"after": page["next"]}
 
 
-async def _mail(system: System, verdict: Verdict) -> None:
-    """Every delivery was sent; the mailbox knows exactly as many ids as there were deliveries."""
-    async with _database(system, "notifications") as database:
-        due = await database.fetchval("SELECT count(*) FROM delivery WHERE channel = 'email' AND state <> 'dropped'")
-        sent = await database.fetchval("SELECT count(*) FROM delivery WHERE channel = 'email' AND state = 'sent'")
-    async with httpx.AsyncClient(base_url=system.mailbox_url) as http:
-        ids = (await http.get("/api/count")).json()["distinct_ids"]
-    verdict.messages = due
-    if not sent == due == ids:
-        (verdict.duplicated if ids > due else verdict.lost).append(
-            f"mail: {due} due, {sent} sent, {ids} ids in the box"
+async def _merges(system: System, story: Story, verdict: Verdict) -> None:
+    """Whoever was merged has nothing left, and its id leads to the other."""
+    merged = story.merges.merged
+    verdict.merges = len(merged) + story.merges.parted
+    async with _database(system, "ledger") as database:
+        rows = await database.fetch("SELECT member, merged_into FROM member WHERE shop = $1", SHOP)
+        left = await database.fetch(
+            "SELECT member, available, pending, held, debt FROM account WHERE shop = $1 AND member = ANY($2)"
+            " AND (available, pending, held, debt) <> (0, 0, 0, 0)",
+            SHOP,
+            list(merged),
         )
+    found = {row["member"]: row["merged_into"] for row in rows if row["merged_into"] is not None}
+    if found != merged:
+        verdict.lost.append(f"merges: wanted {merged.items() - found.items()}, found {found.items() - merged.items()}")
+    verdict.lost += [f"merged, with something left: {dict(row)}" for row in left]
+
+
+async def _messages(system: System, receiver: Receiver, verdict: Verdict) -> None:
+    """Every delivery was sent; who takes them knows exactly as many ids as there were deliveries."""
+    async with httpx.AsyncClient(base_url=system.mailbox_url) as http:
+        in_the_box = (await http.get("/api/count")).json()["distinct_ids"]
+    hooks: dict[str, set[bytes]] = defaultdict(set)
+    for call in receiver.calls:
+        hooks[call.headers["webhook-id"]].add(call.body)
+    verdict.duplicated += [f"webhook {name} has several bodies" for name, bodies in hooks.items() if len(bodies) > 1]
+    verdict.messages = await _sent(system, "email", in_the_box, verdict)
+    verdict.webhooks = await _sent(system, "webhook", len(hooks), verdict)
+
+
+async def _sent(system: System, channel: str, ids: int, verdict: Verdict) -> int:
+    async with _database(system, "notifications") as database:
+        due, sent = await database.fetchrow(
+            "SELECT count(*) FILTER (WHERE state <> 'dropped'), count(*) FILTER (WHERE state = 'sent') FROM delivery"
+            " WHERE channel = $1",
+            channel,
+        )
+    if not sent == due == ids:
+        (verdict.duplicated if ids > due else verdict.lost).append(f"{channel}: {due} due, {sent} sent, {ids} ids came")
+    return int(due)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from notifications.settings import NotificationsSettings
 from testkit import wait_until
 from testkit.conformance import conforming
 from testkit.tokens import ALL_SCOPES, Tokens
+from testkit.webhooks import Receiver
 
 SHOP = "corner"
 
@@ -103,58 +104,6 @@ class _Controller(Controller):
     def factory(self) -> SMTP:
         self._mail_server.connections += 1
         return super().factory()
-
-
-@dataclass
-class Call:
-    """One webhook as it came."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server that keeps what it is sent, and can be told to answer otherwise."""
-
-    calls: list[Call] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    """Of the next calls; then 204."""
-    answer: int = 204
-    _server: ThreadingHTTPServer | None = None
-
-    @property
-    def url(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
-
-    def start(self) -> None:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.calls.append(Call(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-                status, more = receiver.answers.pop(0) if receiver.answers else (receiver.answer, {})
-                self.send_response(status)
-                for name, value in more.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
 
 
 @dataclass
@@ -446,10 +395,8 @@ def mail() -> Iterator[MailServer]:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A shop's system that listens."""
-    server = Receiver()
-    server.start()
-    yield server
-    server.stop()
+    with Receiver() as server:
+        yield server
 
 
 @pytest.fixture

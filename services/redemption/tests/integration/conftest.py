@@ -71,7 +71,8 @@ class FakeLedger:
         if self.is_down:
             return Response(status_code=503)
         available = self.available.get(request.path_params["member"], 0)
-        return JSONResponse({"balances": [{"asset": "points", "available": available}]})
+        points = [{"asset": "points", "available": available}]
+        return JSONResponse({"balances": points, "frozen": False, "merged_into": None})
 
     async def _hold(self, request: Request) -> Response:
         return await self._once(request, "hold", self._place)

@@ -78,6 +78,15 @@ class Pair:
         )
         assert answer.status_code == 200, answer.text
 
+    async def operate(self, path: str, **body: Any) -> None:
+        """What an operator asks of the ledger."""
+        answer = await self.ledger.post(
+            f"/v1/shops/{SHOP}/{path}",
+            json={"operator": "op-1", "reason": "lost_card", **body},
+            headers={"idempotency-key": uuid4().hex},
+        )
+        assert answer.status_code == 200, answer.text
+
     async def balance(self, member: str) -> tuple[int, int, int]:
         """Available, held and debt."""
         answer = await self.ledger.get(f"/v1/shops/{SHOP}/members/{member}/balances")
@@ -240,10 +249,7 @@ async def test_twenty_at_once_for_the_same_points_hold_them_once(pair: Pair) -> 
 async def test_a_frozen_member_is_offered_nothing_and_a_hold_is_refused(pair: Pair) -> None:
     await pair.credit("eve", 500)
     await pair.hold("eve", "c-1", 100)
-    operator = {"operator": "op-1", "reason": "lost_card"}
-    headers = {"idempotency-key": uuid4().hex}
-    answer = await pair.ledger.post(f"/v1/shops/{SHOP}/members/eve/freeze", json=operator, headers=headers)
-    assert answer.status_code == 200, answer.text
+    await pair.operate("members/eve/freeze")
     offered = (await pair.post("checkouts/quote", {"member": "eve", "cart": cart(5000)})).json()
     assert (offered["points"], [reason["code"] for reason in offered["reasons"]]) == (0, ["member_frozen"])
     refused = await pair.post("checkouts", {"checkout": "c-2", "member": "eve", "cart": cart(5000), "points": 100})
@@ -254,6 +260,35 @@ async def test_a_frozen_member_is_offered_nothing_and_a_hold_is_refused(pair: Pa
     assert (await pair.state("c-3"))["refusal"] == "account_frozen"
     await pair.tell(order(1, member="eve", checkout="c-1"))  # what was begun goes on
     await pair.has("eve", 400, 0, 0)
+
+
+async def test_a_member_with_a_new_card_still_shops_with_the_old_one(pair: Pair) -> None:
+    """Its points are another's after a merge, and after the next one a third one's; so are holds in its name."""
+    await pair.credit("fay", 500)
+    await pair.hold("fay", "c-1", 100)
+    await pair.operate("members/fay/merge", into="fay-2")
+    await pair.operate("members/fay-2/merge", into="fay-3")
+    assert [await pair.balance(member) for member in ("fay", "fay-3")] == [(0, 0, 0), (400, 100, 0)]
+    for member in ("fay", "fay-2", "fay-3"):
+        offered = (await pair.post("checkouts/quote", {"member": member, "cart": cart(5000)})).json()
+        assert (offered["member"], offered["points"], offered["available"]) == (member, 400, 400)
+    held = await pair.hold("fay", "c-2")
+    assert (held["points"], await pair.balance("fay-3")) == (400, (0, 500, 0))
+    await pair.tell(order(1, member="fay", checkout="c-1"))
+    await pair.shows("c-1", state="captured", captured=100)
+    assert (await pair.post("checkouts/c-2/release", {})).json()["state"] == "released"
+    await pair.has("fay-3", 400, 0, 0)
+
+
+async def test_a_frozen_card_stays_frozen_when_there_is_a_new_one(pair: Pair) -> None:
+    await pair.credit("gus", 500)
+    await pair.operate("members/gus/freeze")
+    await pair.operate("members/gus/merge", into="gus-2")
+    codes = {}
+    for member in ("gus", "gus-2"):
+        offered = (await pair.post("checkouts/quote", {"member": member, "cart": cart(5000)})).json()
+        codes[member] = (offered["points"], [reason["code"] for reason in offered["reasons"]])
+    assert codes == {"gus": (0, ["member_frozen"]), "gus-2": (500, [])}
 
 
 async def short_hold(pair: Pair, member: str, name: str, points: int) -> None:
