@@ -3,7 +3,7 @@
 And, once in a ledger's life or never, that some of it is given up."""
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, StringConstraints
 
@@ -18,6 +18,13 @@ AnyAsset = Annotated[
     Field(description="`points`, `stored_value`, `growth`, `passes`, …: pass over those that you do not know."),
 ]
 """Open, unlike what may be asked for: readers must go on when there is one more."""
+
+
+IMPORTS: Final = "import"
+"""The source of what a file asked for."""
+
+OPENING: Final = "opening/"
+"""How a posting's key begins whose file tells balances that come from another system."""
 
 
 class Buckets(Model):
@@ -68,8 +75,12 @@ class PointsChanged(Event):
     )
     at: Instant
     recorded_at: Instant
-    source: OpaqueId = Field(description="Who asked; `ledger` for what fell due by itself.")
-    posting: PostingKey = Field(description="The key of what was asked.")
+    source: OpaqueId = Field(
+        description="Who asked; `ledger` for what fell due by itself, `import` for lines of a file."
+    )
+    posting: PostingKey = Field(
+        description="The key of what was asked; `opening/…` of `import`: a balance of another system."
+    )
     order: OpaqueId | None = None
     checkout: OpaqueId | None = None
     hold: OpaqueId | None = Field(default=None, description="The hold that was placed, captured, released or ended.")
@@ -86,6 +97,11 @@ class PointsChanged(Event):
     @property
     def key(self) -> str:
         return f"{self.shop}/{self.member}"
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the points only came over from another system: the member has them as before."""
+        return self.source == IMPORTS and self.posting.startswith(OPENING)
 
     @classmethod
     def example(cls) -> Self:

@@ -17,9 +17,10 @@ from chassis import Outcome as Answers
 from chassis.database import with_lanes
 from chassis.faults import is_transient
 from chassis.lanes import lane_of
+from contracts.ledger import IMPORTS
 from ledger import usecases
 from ledger.domain import Credit, Debit, Outcome, Result, decide
-from ledger.lines import SOURCE, Chunk, File, LineInvalid, LineReader
+from ledger.lines import Chunk, File, LineInvalid, LineReader
 from ledger.store import imports
 from ledger.store.imports import Counts, Import, LineError
 from ledger.store.loading import load
@@ -243,7 +244,7 @@ async def _try(tx: Transaction, import_id: UUID, asked: Sequence[Asked]) -> Sequ
     if debited:
         before = await imports.taken(tx.driver, import_id, debited)
     earlier = [
-        Debit(shop=postings[0].shop, member=member, asset=asset, source=SOURCE, key=f"tried/{member}", amount=amount)
+        Debit(shop=postings[0].shop, member=member, asset=asset, source=IMPORTS, key=f"tried/{member}", amount=amount)
         for (member, asset), amount in before.items()
     ]
     outcomes = decide(loaded.state, [*earlier, *postings], tx.now).outcomes[len(earlier) :]

@@ -13,15 +13,13 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.event import MemberId, OpaqueId, PostingKey
+from contracts.ledger import IMPORTS
 from contracts.postings import Asset, Cause
 from ledger.asking import cause_text
 from ledger.domain import MAX_AMOUNT, Credit, Debit, Posting
 from ledger.domain.calendar import end_of, start_of
 from ledger.domain.proposals import NOBODY
 from ledger.usecases import Asked
-
-SOURCE: Final = "import"
-"""Who asks for what stands in files, whoever sent them: a file that two people send is still one."""
 
 MOST_LINES: Final = 1_000_000
 """Of one file."""
@@ -257,7 +255,7 @@ class LineReader:
         shared: dict[str, Any] = {
             "shop": file.shop,
             "member": _checked(_MEMBER, given["member"], "member"),
-            "source": SOURCE,
+            "source": IMPORTS,  # whoever sent it: a file that two people send is still one
             "key": f"{file.kind}/{_key(key)}",
             "asset": _asset(given.get("asset") or "points"),
             "cause": _cause(file.operator, reason),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.ledger import IMPORTS, OPENING
 from ledger import lines
 from ledger.domain import Credit, Debit
 from ledger.domain.proposals import NOBODY
@@ -182,6 +183,7 @@ def test_a_line_of_opening_balances_keeps_lots_and_dates() -> None:
         "o-1",
     )
     assert asked.cause == '{"operator":"ana","reason":"opening"}'
+    assert (asked.source, asked.key) == (IMPORTS, f"{OPENING}{SHA}/2"), "by which readers know that it is no news"
 
 
 @pytest.mark.parametrize(

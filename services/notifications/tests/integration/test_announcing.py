@@ -71,6 +71,28 @@ async def test_each_lead_time_of_a_lot_is_announced_once(desk: Any) -> None:
     assert len(await announced(desk)) == 6
 
 
+async def test_a_lot_that_came_within_a_lead_time_is_announced_from_the_next_one_on(desk: Any) -> None:
+    """A gift keeps its dates, an opening balance too, and what tells of them has told their end."""
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1", "m-2", "m-3", "m-4")
+    ends, long_ago = midnight(21), datetime.now(UTC) - timedelta(days=300)
+    lot = {"change": 10, "expires_at": ends, "activates_at": long_ago}
+    await desk.tell(
+        desk.entry("m-1", kind="gift_in", lot="l-1", **lot),
+        desk.entry("m-1", kind="spend", **{**lot, "change": -4}, lot="l-1", remaining=6),
+        desk.entry("m-2", kind="credit", source="import", posting="opening/8f3a/2", lot="l-2", **lot),
+        desk.entry("m-3", kind="merge_in", lot="l-3", **lot),
+        desk.entry("m-4", kind="activate", lot="l-4", **lot),  # it has been here all the time
+    )
+    await look(desk)
+    assert await announced(desk) == [("m-4", 10, 30)]
+    await desk.tell(desk.entry("m-2", kind="spend", **{**lot, "change": -1}, lot="l-2", remaining=9))
+    await look(desk)
+    assert len(await announced(desk)) == 1
+    await look(desk, midnight(20 - 7) + timedelta(hours=9))
+    assert sorted((await announced(desk))[1:]) == [("m-1", 6, 7), ("m-2", 9, 7), ("m-3", 10, 7), ("m-4", 10, 7)]
+
+
 async def test_what_was_used_meanwhile_is_not_announced(desk: Any) -> None:
     async with desk.running("api"):
         await desk.open_shop_directly("m-1")

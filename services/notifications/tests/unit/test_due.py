@@ -29,7 +29,12 @@ EMAIL = Route(Channel.EMAIL)
 
 
 def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
-    standard: dict[str, Any] = {"balances": Buckets(available=100, pending=5, held=3, debt=-2), "order": "10042"}
+    standard: dict[str, Any] = {
+        "balances": Buckets(available=100, pending=5, held=3, debt=-2),
+        "order": "10042",
+        "source": "rules",
+        "posting": "p-7",
+    }
     return PointsChanged(
         shop="corner",
         member="m-1",
@@ -40,8 +45,6 @@ def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
         kind=kind,
         at=NOW,
         recorded_at=NOW,
-        source="rules",
-        posting="p-7",
         system={},
         hash="7f",
         changes=change,
@@ -110,6 +113,20 @@ def test_each_kind_of_entry_tells_its_own(
 )
 def test_what_is_no_members_business_is_not_told(kind: str, change: dict[str, int]) -> None:
     assert scenario_of(entry(kind, change=Buckets(**change))) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "posting", "expected"),
+    [
+        ("import", "opening/8f3a/2", None),
+        ("import", "credit/8f3a/2", Scenario.POINTS_ADJUSTED),
+        ("shop", "opening/8f3a/2", Scenario.POINTS_ADJUSTED),
+    ],
+)
+def test_a_balance_that_comes_from_another_system_is_no_news(
+    source: str, posting: str, expected: Scenario | None
+) -> None:
+    assert scenario_of(entry("credit", change=Buckets(available=5), source=source, posting=posting)) is expected
 
 
 def test_facts_are_the_balances_after_the_entry_and_the_earliest_end_of_what_it_opened() -> None:

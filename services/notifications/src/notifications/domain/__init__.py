@@ -27,7 +27,7 @@ from notifications.domain.errors import (
     TemplateNotFound,
     TooManyEndpoints,
 )
-from notifications.domain.occurrences import Facts, Occurrence, Scenario, change_of, occurrence, scenario_of
+from notifications.domain.occurrences import Facts, Occurrence, Scenario, came, change_of, occurrence, scenario_of
 
 __all__ = [
     "BACK_OFF",
@@ -63,6 +63,7 @@ __all__ = [
     "TemplateNotFound",
     "TooManyEndpoints",
     "announce",
+    "came",
     "change_of",
     "due",
     "expiring",

@@ -16,7 +16,7 @@ class Lot:
     lot: str
     remaining: int
     opened_at: datetime
-    """When they became usable."""
+    """Since when the member can use them: active, and come here by an award, a gift, a merge or from another system."""
     expires_at: datetime
     announced: int | None = None
     """The shortest lead time announced so far, in days."""

@@ -79,6 +79,8 @@ def scenario_of(entry: Entry) -> Scenario | None:
             scenario = Scenario.POINTS_USED
         case "give_back":
             scenario = Scenario.POINTS_RETURNED
+        case "credit" if entry.is_opening:
+            return None  # they were the member's before
         case "credit" | "debit":
             scenario = Scenario.POINTS_ADJUSTED
         case "gift_out":
@@ -92,6 +94,11 @@ def scenario_of(entry: Entry) -> Scenario | None:
         case _:
             return None
     return scenario if change_of(entry) else None
+
+
+def came(entry: Entry, lot: LotChange) -> bool:
+    """Whether a lot has come to the member by this entry. Where it is told of, that tells the lot's end too."""
+    return entry.kind in ("award", "credit", "top_up", "gift_in", "merge_in") and lot.change > 0
 
 
 def change_of(entry: Entry) -> int:

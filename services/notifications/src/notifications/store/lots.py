@@ -23,6 +23,7 @@ class LotSeen(NamedTuple):
     lot: str
     remaining: int
     opened_at: datetime
+    """Since when the member can use it."""
     expires_at: datetime
     look_at: datetime
     """When to see whether its end is to be announced; at its end, to forget it."""
@@ -41,13 +42,14 @@ async def add_lots(tx: Transaction, lots: Sequence[LotSeen]) -> None:
 
 
 async def save_lots(tx: Transaction, lots: Sequence[LotSeen]) -> None:
-    """Keep lots as they now are. What was announced of them stays."""
+    """Keep lots as they now are. What was announced of them stays, and so does since when they are here, but for those
+    that become usable later than was known."""
     await tx.driver.execute(
         "INSERT INTO lot AS l (shop, account, lot, remaining, opened_at, expires_at, look_at)"
         " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],"
         "   $7::timestamptz[])"
         " ON CONFLICT (shop, account, lot) DO UPDATE SET (remaining, opened_at, expires_at, look_at) ="
-        " (excluded.remaining, excluded.opened_at, excluded.expires_at,"
+        " (excluded.remaining, greatest(l.opened_at, excluded.opened_at), excluded.expires_at,"
         "   CASE WHEN excluded.remaining = 0 THEN excluded.expires_at ELSE least(l.look_at, excluded.look_at) END)",
         *columns(sorted(lots), len(LotSeen._fields)),
     )

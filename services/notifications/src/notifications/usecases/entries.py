@@ -18,6 +18,7 @@ from notifications.domain import (
     Recipient,
     Silence,
     Standing,
+    came,
     due,
     lead_instants,
     occurrence,
@@ -86,7 +87,7 @@ async def read_again(tx: Transaction, commands: Sequence[ReadAgain]) -> Outcome:
                 lot.remaining,
                 lot.activates_at,
                 lot.expires_at,
-                _first_look(lot, lot.expires_at, _instants(shops[held.shop], lot.expires_at)),
+                _first_look(lot, lot.activates_at, lot.expires_at, _instants(shops[held.shop], lot.expires_at)),
             )
             for lot in command.lots.values()
             if lot.expires_at is not None
@@ -238,14 +239,13 @@ async def _remember_lots(tx: Transaction, news: Sequence[Tell], shops: dict[str,
             key = (entry.account, lot.lot)
             # A lot is named after the entry that opened it; it may be used within the same batch.
             fresh = key not in changed and (key in opened or lot.lot == str(entry.seq))
-            (opened if fresh else changed)[key] = LotSeen(
-                entry.shop,
-                entry.account,
-                lot.lot,
-                lot.remaining,
-                lot.activates_at,
-                ends,
-                _first_look(lot, ends, instants),
+            seen = opened if fresh else changed
+            before = seen.get(key)
+            since = lot.activates_at if before is None else max(lot.activates_at, before.opened_at)
+            if came(entry, lot):  # with its dates: it may have been usable long before
+                since = max(since, entry.at)
+            seen[key] = LotSeen(
+                entry.shop, entry.account, lot.lot, lot.remaining, since, ends, _first_look(lot, since, ends, instants)
             )
     if opened:
         await store.add_lots(tx, list(opened.values()))
@@ -258,11 +258,11 @@ def _instants(shop: Shop, ends: datetime) -> list[datetime]:
     return [at for _, at in lead_instants(ends, reminders=settings.reminders, zone=settings.zone)]
 
 
-def _first_look(lot: LotChange, ends: datetime, instants: Sequence[datetime]) -> datetime:
+def _first_look(lot: LotChange, since: datetime, ends: datetime, instants: Sequence[datetime]) -> datetime:
     """When to see whether a lot's end is to be announced: at its first lead time, and of what is used up never."""
     if lot.remaining > 0:
         for at in instants:
-            if at >= lot.activates_at:
+            if at >= since:
                 return at
     return ends
 
