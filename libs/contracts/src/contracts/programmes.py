@@ -67,7 +67,7 @@ TOPIC = Topic(
     key="shop",
     events=(ProgrammeChanged,),
     writers=("rules",),
-    readers=("ledger", "redemption", "notifications"),
+    readers=("rules", "ledger", "redemption", "notifications"),
     retention=None,
     compacted=True,
 )

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+from pydantic import SecretStr
 
 from chassis import Database, Received, Runtime, UseCase
 from chassis.messages import Raw
@@ -443,3 +444,13 @@ async def desk(
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def put_back(service_database: Callable[[str], Awaitable[Any]], desk: World) -> AsyncIterator[World]:
+    """The same, with a database that knows nothing yet of what the other one has told."""
+    database = await service_database("notifications")
+    world = replace(desk, settings=desk.settings.model_copy(update={"database_url": SecretStr(database.url)}))
+    await world.open()
+    yield world
+    await world.close()

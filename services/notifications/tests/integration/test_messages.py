@@ -55,6 +55,23 @@ async def test_other_assets_are_not_mistaken_for_points(world: Any) -> None:
     assert await world.query("SELECT count(*) FROM account") == [1]
 
 
+async def test_a_database_that_was_put_back_tells_again_under_the_same_ids(desk: Any, put_back: Any) -> None:
+    """Its positions are of then, too, so it tells what came since once more; a mailbox or a shop knows it by its id."""
+    now = datetime.now(UTC)
+    lot = {"lot": "l-1", "activates_at": now - timedelta(days=300), "expires_at": now + timedelta(days=20)}
+    entries = [desk.entry("m-1", change=11), desk.entry("m-1", kind="release", change=5, **lot)]
+    told = []
+    for world in (desk, put_back):
+        async with world.running("api"):
+            await world.open_shop_directly("m-1")
+            await world.put("/webhooks/shop-system", {"url": "http://127.0.0.1:9/hook"})
+        await world.tell(*entries)
+        await world.execute(usecases.announce_ends, usecases.AnnounceEnds(10))
+        told.append(await world.query("SELECT delivery FROM delivery ORDER BY number"))
+    assert told[0] == told[1]
+    assert len({*told[0]}) == 4, "two of an entry, by e-mail and to the shop, and two of an end"
+
+
 async def test_redelivery_the_same_event_five_times_is_one_message(world: Any) -> None:
     async with world.running():
         await world.open_shop("m-1")

@@ -19,7 +19,7 @@ def build(settings: RulesSettings | None = None) -> Service:
         description="What orders earn: programmes, rules and their versions, and each order's earnings explained.",
         migrations=MIGRATIONS,
         routes=[api.router],
-        consumers=[consumers.ORDERS],
+        consumers=[consumers.ORDERS, consumers.PROGRAMMES],
         problems=api.PROBLEMS,
         present=tell_programmes,
     )

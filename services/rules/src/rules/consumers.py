@@ -15,8 +15,10 @@ from contracts.orders import (
     OrderPlaced,
     OrderRefunded,
 )
+from contracts.programmes import ProgrammeChanged
 from rules import store
 from rules.orders import fault_of
+from rules.usecases.configuring import known_from, take_over
 from rules.usecases.settling import SettleOrder, settle_orders
 
 
@@ -26,6 +28,11 @@ def settle_order(order: Order, received: Received) -> SettleOrder:
     if fault is not None:
         raise Poison(*fault)
     return SettleOrder(order, received.raw.value or b"", received.traceparent)
+
+
+def know(event: ProgrammeChanged, _: Received) -> store.Programme:
+    """A programme as we told it; news only where this database was put back to an earlier moment."""
+    return known_from(event)
 
 
 COMMANDS: Final[Mapping[type[Event], Mapper]] = {
@@ -39,4 +46,8 @@ COMMANDS: Final[Mapping[type[Event], Mapper]] = {
 
 ORDERS: Final = Consumer(
     name="orders", topic=topics.ORDERS, commands=COMMANDS, usecase=settle_orders, known=store.known_shops
+)
+
+PROGRAMMES: Final = Consumer(
+    name="programmes", topic=topics.PROGRAMMES, commands={ProgrammeChanged: know}, usecase=take_over
 )

@@ -1,10 +1,12 @@
 """The whole service with real Kafka: orders in, postings out; and the file commands against a running API."""
 
 import asyncio
+import json
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from chassis import Runtime
 from contracts import encode
 from contracts.orders import Order
 from local.databases import ServiceDatabase
-from rules import cli
+from rules import cli, store
 from rules.app import build
 from rules.documents import RuleSetDocument
 from rules.settings import RulesSettings
@@ -33,6 +35,22 @@ rules:
   base: {title: A point a euro, earn: 1 per 1.00, valid: 12 months to month end}
   weekend: {multiply: 2, when: {weekdays: [sat, sun]}}
 """
+
+
+PROGRAMME = Programme(
+    "s",
+    0,
+    on=True,
+    zone="UTC",
+    currency="EUR",
+    shortfall="forgive",
+    points_name="points",
+    language="en",
+    hold_minutes=30,
+    gifts_per_day=10,
+    gift_points_per_day=10_000,
+    approval_above={"points": 500},
+)
 
 
 @asynccontextmanager
@@ -113,23 +131,10 @@ async def test_orders_from_kafka_become_postings_on_kafka_and_wait_for_their_sho
                 return int(await tx.driver.fetchval("SELECT count(*) FROM waiting")) == 4
 
         await wait_until(waiting, what="messages wait for their shop")
-        programme = Programme(
-            "s",
-            0,
-            on=True,
-            zone="UTC",
-            currency="EUR",
-            shortfall="forgive",
-            points_name="points",
-            language="en",
-            hold_minutes=30,
-            gifts_per_day=10,
-            gift_points_per_day=10_000,
-        )
         document = RuleSetDocument.model_validate({"rules": {"base": {"earn": {"points": "1", "per": 100}}}})
         async with runtime.database.begin() as tx:
             # In one transaction, so that no order meets a shop without rules.
-            told = await set_programme(tx, [SetProgramme(programme)])
+            told = await set_programme(tx, [SetProgramme(PROGRAMME)])
             await make_rule_sets(tx, [MakeRuleSet("s", document, None, "", "test")])
             await activate(tx, [Activate("s", 1, None, "test")])
             await runtime.database.append(tx, told)
@@ -145,6 +150,52 @@ async def test_orders_from_kafka_become_postings_on_kafka_and_wait_for_their_sho
                 return await tx.driver.fetchval("SELECT code FROM dead_letter") == "rate_missing"
 
         await wait_until(dead, what="the order without a rate is a dead letter")
+
+
+async def test_a_database_that_was_put_back_takes_over_what_others_know_of_its_programmes(
+    topics: str, service_database: Callable[[str], Awaitable[ServiceDatabase]], tokens: Tokens
+) -> None:
+    """Else its next changes, under revisions that others know already, would be passed over: the shop's stop, say."""
+
+    async def change(runtime: Runtime, **settings: Any) -> Programme:
+        (now,) = await runtime.database.execute(set_programme, [SetProgramme(replace(PROGRAMME, **settings))])
+        assert isinstance(now, Programme)
+        return now
+
+    async with running(await service_database("rules"), tokens, topics, free_port()) as lost:
+        await change(lost)
+        await change(lost, hold_minutes=20)
+        last = await change(lost, hold_minutes=20, on=False)
+        await change(lost, shop="opened-since")
+        await told(topics, {"s": 3, "opened-since": 1})
+    async with running(await service_database("rules"), tokens, topics, free_port()) as put_back:
+        await change(put_back)
+
+        async def taken_over() -> bool:
+            async with put_back.database.begin() as tx:
+                return [await store.programme(tx, shop) for shop in ("s", "opened-since")] == [
+                    last,
+                    replace(PROGRAMME, shop="opened-since", revision=1),
+                ]
+
+        await wait_until(taken_over, what="the programmes as they were told")
+        await told(topics, {"s": 3, "opened-since": 1})
+        assert (await change(put_back)).revision == 4
+        await told(topics, {"s": 4, "opened-since": 1})
+
+
+async def told(kafka: str, revisions: dict[str, int]) -> None:
+    """Wait until the last that the topic tells of each shop is of these revisions: what stays when it is compacted."""
+    consumer = AIOKafkaConsumer("programmes", bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    last: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(30):
+            while last != revisions:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    last |= {record.key.decode(): json.loads(record.value)["revision"] for record in batch}
+    finally:
+        await consumer.stop()
 
 
 async def test_export_plan_and_apply_copy_a_shop(

@@ -144,7 +144,8 @@ def refusal_hash(canonical: bytes) -> bytes:
 
 
 def content_hash(posting: Posting) -> bytes:
-    """What makes a repeated posting the same: all that it asks for, wherever it came in. The memo is not part of it.
+    """What makes a repeated posting the same: all that it asks for, wherever it came in. The memo is no part of it, nor
+    is the hold of a spend: it says where the points are, which a redemption that was put back a day may not know.
 
     SHA-256 over "accrual/posting/1\\n" · the fields' lengths in characters, decimal, between commas · ":" · the fields.
     """
@@ -182,7 +183,7 @@ _CONTENT: Final[Mapping[type[Posting], Callable[[Any], tuple[str, ...]]]] = {
     Hold: lambda it: (it.hold, str(it.amount), str(it.at_most), str(micros(it.expires_at))),
     Capture: lambda it: (it.hold, "" if it.amount is None else str(it.amount)),
     Release: lambda it: (it.hold,),
-    Spend: lambda it: (it.checkout, str(it.generation), str(it.amount), it.hold or ""),
+    Spend: lambda it: (it.checkout, str(it.generation), str(it.amount)),
     GiveBack: lambda it: (it.checkout, str(it.generation), str(it.total)),
     Gift: lambda it: (it.to, str(it.amount)),
     Freeze: lambda _: (),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifications.domain.entries import Entry, LotChange
@@ -65,6 +65,13 @@ class Occurrence:
     key: str
     at: datetime
     facts: Facts
+
+    @property
+    def drawn_at(self) -> datetime:
+        """The moment that its ids begin with. Of an end that is announced, `at` is when somebody looked: the day that
+        was due is the same whenever that is."""
+        ends, lead = self.facts.expires_at, self.facts.lead_days
+        return self.at if ends is None or lead is None else ends - timedelta(days=lead)
 
 
 def scenario_of(entry: Entry) -> Scenario | None:

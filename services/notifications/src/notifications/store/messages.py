@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis import Transaction
-from chassis.ids import new_uuid
+from chassis.ids import named_uuid, new_uuid
 from notifications.domain import Facts, Occurrence, Route, Scenario
 from notifications.store.arrays import columns
 
@@ -35,6 +35,7 @@ async def enqueue(tx: Transaction, dues: Sequence[Due], held_until: Mapping[tupl
         for message, due in new
         for route in due.routes
     ]
+    ids = [_delivery_id(due.occurrence, route) for _, due in new for route in due.routes]
     streams = await _streams(tx, [each[:4] for each in wanted], held_until)
     # Numbers are given in this order, which is the order of arrival.
     await tx.driver.execute(
@@ -43,7 +44,7 @@ async def enqueue(tx: Transaction, dues: Sequence[Due], held_until: Mapping[tupl
         " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[])"
         "   WITH ORDINALITY AS d (delivery, message, shop, channel, endpoint, stream, place) ORDER BY d.place"
         " ON CONFLICT ON CONSTRAINT delivery_once DO NOTHING",
-        [new_uuid() for _ in wanted],
+        ids,
         [each[4] for each in wanted],
         [each[0] for each in wanted],
         [each[2] for each in wanted],
@@ -52,6 +53,12 @@ async def enqueue(tx: Transaction, dues: Sequence[Due], held_until: Mapping[tupl
         tx.now,
     )
     return len(new)
+
+
+def _delivery_id(told: Occurrence, route: Route) -> UUID:
+    """Of what is told and by which way: a database that was put back to an earlier moment tells it under the same id
+    again, by which whoever got it before knows it."""
+    return named_uuid(told.drawn_at, told.shop, told.key, route.channel.value, route.endpoint or "")
 
 
 async def _new_messages(tx: Transaction, dues: Sequence[Due]) -> list[tuple[UUID, Due]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
 from pydantic import ValidationError
 
 from chassis import Outcome, Transaction
@@ -20,6 +21,8 @@ from rules.domain.errors import (
     RuleSetNotFound,
 )
 from rules.results import RuleSetView, view_of
+
+log = structlog.get_logger()
 
 THE_BEGINNING: Final = datetime(1, 1, 2, tzinfo=UTC)
 """A shop's first version decides all orders there ever were, unless it is told from when; there was no other."""
@@ -74,6 +77,40 @@ def told(programme: store.Programme) -> ProgrammeChanged:
         gifts_per_day=programme.gifts_per_day,
         gift_points_per_day=programme.gift_points_per_day,
     )
+
+
+def known_from(event: ProgrammeChanged) -> store.Programme:
+    """The opposite: a programme as it was told."""
+    above = {asset: getattr(event.approval_above, asset) for asset in ApprovalAbove.model_fields}
+    return store.Programme(
+        shop=event.shop,
+        revision=event.revision,
+        on=event.on,
+        zone=event.zone,
+        currency=event.currency,
+        shortfall=event.shortfall,
+        points_name=event.points_name,
+        language=event.language,
+        hold_minutes=event.hold_minutes,
+        gifts_per_day=event.gifts_per_day,
+        gift_points_per_day=event.gift_points_per_day,
+        approval_above={asset: amount for asset, amount in above.items() if amount is not None},
+    )
+
+
+async def take_over(tx: Transaction, commands: Sequence[store.Programme]) -> Outcome:
+    """Know programmes as they were told last, by ourselves: this database may have been put back to an earlier moment,
+    and whatever it told under revisions that others know already would be passed over. What is taken over is told once
+    more, so that on the compacted topic nothing older is what stays."""
+    events = []
+    for programme in commands:
+        await store.lock_shop(tx, programme.shop)
+        held = await store.programme(tx, programme.shop, lock=True)
+        if held is None or held.revision < programme.revision:
+            await store.save_programme(tx, programme)
+            events.append(told(programme))
+            log.warning("programme_taken_over", shop=programme.shop, revision=programme.revision)
+    return Outcome(events=events)
 
 
 PAGE = 1_000
