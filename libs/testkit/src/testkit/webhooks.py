@@ -38,7 +38,11 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:  # whoever sent it was killed
+                    self.close_connection = True
+                    return
                 receiver.calls.append(Call(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 status, more = receiver.answers.pop(0) if receiver.answers else (receiver.answer, {})
                 self.send_response(status)
