@@ -58,7 +58,8 @@ async def enqueue(tx: Transaction, dues: Sequence[Due], held_until: Mapping[tupl
 def _delivery_id(told: Occurrence, route: Route) -> UUID:
     """Of what is told and by which way: a database that was put back to an earlier moment tells it under the same id
     again, by which whoever got it before knows it."""
-    return named_uuid(told.drawn_at, told.shop, told.key, route.channel.value, route.endpoint or "")
+    name = (told.shop, told.scenario.value, told.key, route.channel.value, route.endpoint or "")
+    return named_uuid(told.drawn_at, *name)
 
 
 async def _new_messages(tx: Transaction, dues: Sequence[Due]) -> list[tuple[UUID, Due]]:
