@@ -14,6 +14,7 @@ async def test_survives_being_killed_anywhere() -> None:
     assert verdict.clean, str(verdict)
     assert verdict.orders > 100
     assert verdict.checkouts > verdict.spends > 0
+    assert verdict.expired > 0
     assert verdict.merges > 10
     assert verdict.messages > 0
     assert verdict.webhooks >= verdict.spends

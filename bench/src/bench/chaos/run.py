@@ -60,6 +60,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
         Figure("orders", verdict.orders, "orders"),
         Figure("events", verdict.events, "events"),
         Figure("checkouts", verdict.checkouts, "checkouts"),
+        Figure("expired", verdict.expired, "checkouts"),
         Figure("spends", verdict.spends, "spends"),
         Figure("entries", verdict.entries, "entries"),
         Figure("merges", verdict.merges, "merges"),

@@ -35,6 +35,8 @@ class Verdict:
     orders: int = 0
     events: int = 0
     checkouts: int = 0
+    expired: int = 0
+    """Checkouts whose time limit ended them."""
     spends: int = 0
     entries: int = 0
     merges: int = 0
@@ -180,6 +182,7 @@ async def _checkouts(system: System, story: Story, verdict: Verdict) -> None:
     async with _database(system, "redemption") as database:
         rows = await database.fetch("SELECT checkout, state FROM checkout WHERE shop = $1", SHOP)
     found = {row["checkout"]: row["state"] for row in rows}
+    verdict.expired = sum(state == "expired" for state in found.values())
     for checkout in story.given_up:
         if found.pop(checkout, None) not in ("released", "expired", "refused"):
             verdict.stuck.append(f"{checkout} was given up")

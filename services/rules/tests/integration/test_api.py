@@ -59,6 +59,7 @@ async def test_drafts_become_a_version_that_goes_from_draft_to_scheduled_to_acti
     await bench.call("PUT", "programme", PROGRAMME)
     await bench.call("PUT", "rules/base", BASE)
     await bench.call("PUT", "rules/gone", BASE)
+    assert (await bench.call("GET", "rules/base")).json()["document"] == BASE
     assert (await bench.call("DELETE", "rules/gone")).status_code == 204
     assert (await bench.call("DELETE", "rules/gone")).json()["code"] == "rule_not_found"
     made = (await bench.call("POST", "rule-sets", {"note": "the first"})).json()
@@ -73,6 +74,10 @@ async def test_drafts_become_a_version_that_goes_from_draft_to_scheduled_to_acti
     assert (await bench.call("GET", "rule-sets/active")).status_code == 404
     assert (await bench.call("POST", "rule-sets/1/activate")).json()["state"] == "active"
     await bench.use({})
+    active = (await bench.call("GET", "rule-sets/active")).json()
+    assert (active["version"], active["state"], active["document"]["rules"]) == (2, "active", {})
+    first = (await bench.call("GET", "rule-sets/1")).json()
+    assert (first["state"], first["note"], first["document"]) == ("retired", "the first", made["document"])
     listed = (await bench.call("GET", "rule-sets?limit=1")).json()
     assert [(s["version"], s["state"]) for s in listed["rule_sets"]] == [(2, "active")]
     rest = (await bench.call("GET", f"rule-sets?after={listed['next']}")).json()
