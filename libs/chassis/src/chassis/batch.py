@@ -48,6 +48,8 @@ class Applier:
     def __init__(self, name: str, consumer: Consumer, database: Database) -> None:
         self.next: dict[Partition, int] = {}
         """Next offset by partition, as this owner last read or wrote it; a partition without one is not ours yet."""
+        self.latest: dict[Partition, int] = {}
+        """Times, in Kafka's milliseconds, that no record below the next offset is later than."""
         self.aside: list[str] = []
         """Shops that were set aside since the worker last looked."""
         self._good: set[str] = set()
@@ -132,7 +134,7 @@ class Applier:
 
         async def once(lanes: set[int]) -> list[Message]:
             async with self._database.begin(lanes) as tx:
-                await fence.advance(tx.driver, self._consumer.name, moves)
+                await fence.advance(tx.driver, self._consumer.name, moves, self.latest)
                 now_live = await self._park(tx, messages)
                 await process(self._database, tx, self._consumer, now_live)
             return now_live

@@ -6,7 +6,7 @@ Kafka only delivers; where this consumer stands is in the database (`fence`), an
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -25,7 +25,7 @@ from chassis.kafka import brokers, topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import is_cancelled, pause
 from chassis.settings import ServiceSettings
-from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED
+from chassis.telemetry import BATCH_MESSAGES, BATCH_SECONDS, CONSUMER_LAG, CONSUMER_STOPPED, LOG_CUT
 
 HEARTBEATS = 5
 """In the length of a session: four may be lost, and after one a worker notices that another has come."""
@@ -207,13 +207,20 @@ class Worker:
                 positions = await fence.read(tx.driver, self.consumer.name, names)
         # Read after the positions: another owner that is still at work moves those over what was the end before.
         ends = await kafka.end_offsets(partitions)
-        for (topic, number), (position, topic_id) in positions.items():
-            tp = TopicPartition(topic, number)
+        for (topic, number), (position, topic_id, _) in positions.items():
             if topic_id != ids[topic]:
                 self.problem = (
                     f"{topic}/{number}: position {position} is of topic {topic_id}, the topic is {ids[topic]}"
                 )
-            elif not begins[tp] <= position <= ends[tp]:
+                return
+        try:
+            positions = await self._before_what_was_cut_off(kafka, positions, ends)
+        except Superseded:  # another owner was faster: it stands where that says now
+            await self.find_positions(kafka, partitions)
+            return
+        for (topic, number), (position, *_) in positions.items():
+            tp = TopicPartition(topic, number)
+            if not begins[tp] <= position <= ends[tp]:
                 self.problem = f"{topic}/{number}: position {position} is outside the log ({begins[tp]} to {ends[tp]})"
             if self.problem:
                 self.problem += "; messages are lost or were never these: a person must say where to go on"
@@ -223,6 +230,27 @@ class Worker:
         self._applier.next.update(found)
         self._gathering.start_at(found)
         self._placed_at = time.time()
+
+    async def _before_what_was_cut_off(
+        self, kafka: AIOKafkaConsumer, positions: dict[Partition, Position], ends: Mapping[TopicPartition, int]
+    ) -> dict[Partition, Position]:
+        """A broker that lost its power may have lost the end of its log, and others may have written there since. The
+        first record that is later than all that was read stands behind it; where it stands before it, the log was cut
+        off, and what came since begins there."""
+        read = {TopicPartition(*p): place.latest for p, place in positions.items() if place.latest is not None}
+        if not read:
+            return positions
+        later = await kafka.offsets_for_times({tp: latest + 1 for tp, latest in read.items()})
+        begins = {tp: ends[tp] if found is None else found.offset for tp, found in later.items()}
+        cut = {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < positions[tp].next}
+        if not cut:
+            return positions
+        LOG_CUT.labels(self.name).inc(len(cut))
+        moves = {partition: (positions[partition].next, begin) for partition, begin in cut.items()}
+        self._log.error("log_cut_off", positions={f"{topic}/{n}": move for (topic, n), move in moves.items()})
+        async with self._database.begin() as tx:
+            await fence.advance(tx.driver, self.consumer.name, moves)
+        return positions | {p: positions[p]._replace(next=begin) for p, begin in cut.items()}
 
     def _require_fetching(self, kafka: AIOKafkaConsumer) -> None:
         """With nothing left to gather, every partition that is not paused is asked for again and again."""
@@ -250,6 +278,7 @@ class Worker:
         messages, ends = batch.messages, batch.ends
         if not ends:
             return
+        self._applier.latest.update(batch.latest)
         try:
             await self._applier.apply(messages, ends, stop)
         except Superseded:

@@ -46,6 +46,8 @@ class Part:
     """The offset that comes next there when the part is applied."""
     end: int
     """The offset that comes next after it; messages nobody wants are below it too."""
+    latest: int | None = None
+    """The latest time of its records, in Kafka's milliseconds."""
     messages: list[Message] = field(default_factory=list)
     spans: list[Any] = field(default_factory=list)
 
@@ -80,6 +82,11 @@ class Batch:
     def ends(self) -> dict[Partition, int]:
         """The next offset of each partition once all of it is applied."""
         return {partition: part.end for partition, part in self.parts.items()}
+
+    @property
+    def latest(self) -> dict[Partition, int]:
+        """The latest time of each partition's records."""
+        return {partition: part.latest for partition, part in self.parts.items() if part.latest is not None}
 
 
 class Gathering:
@@ -179,3 +186,4 @@ class Gathering:
                 if message.wanted:
                     part.messages.append(message)
             self._next[partition] = part.end = reached
+            part.latest = max([part.latest or 0, *(record.timestamp for record in records)])

@@ -15,15 +15,18 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
-from chassis import lease
+from chassis import acknowledged, lease
+from chassis.acknowledged import End
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
 from chassis.faults import is_transient
+from chassis.fence import Partition
 from chassis.kafka import brokers
 from chassis.outbox import Log, Outgoing
 from chassis.pauses import pause
 from chassis.settings import ServiceSettings
-from chassis.telemetry import RELAY_LAG, RELAY_LEADER, RELAY_SENT
+from chassis.telemetry import RELAY_LAG, RELAY_LEADER, RELAY_REGAINED, RELAY_SENT
 from contracts import topics
 
 LEASE: Final = "relay"
@@ -127,10 +130,11 @@ class Relay:
             linger_ms=0,
         )
         try:
+            ends = await self._regain()
             cursors = await self._cursors()
             housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
             try:
-                await self._send(producer, cursors, stop)
+                await self._send(producer, cursors, ends, stop)
             finally:
                 housekeeping.cancel()
                 await asyncio.gather(housekeeping, return_exceptions=True)
@@ -143,7 +147,9 @@ class Relay:
                 async with self._database.begin() as tx:
                     await lease.give_up(tx.driver, LEASE, self._owner)
 
-    async def _send(self, producer: AIOKafkaProducer, cursors: dict[int, int], stop: asyncio.Event) -> None:
+    async def _send(
+        self, producer: AIOKafkaProducer, cursors: dict[int, int], ends: dict[Partition, End], stop: asyncio.Event
+    ) -> None:
         """Read, send, move the cursor; again and again."""
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
@@ -161,8 +167,10 @@ class Relay:
                     if not connected:  # only now: Kafka refuses a service that has nothing to tell as a writer
                         await producer.start()
                         connected = True
-                    await self._publish(producer, rows)
-                await self._move(cursors, rows)
+                    sent = await self._publish(producer, rows)
+                reached = acknowledged.ends_of(sent, ends)
+                await self._move(cursors, rows, reached)
+                ends |= reached
                 RELAY_SENT.inc(len(rows))
                 pause_ms = BUSY_MS
             elif end_at is not None:
@@ -180,12 +188,41 @@ class Relay:
             elif len(rows) < SMALL_ROUND:
                 await pause(stop, GATHER_SECONDS)
 
-    async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> None:
-        """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer."""
+    async def _regain(self) -> dict[Partition, End]:
+        """Send again what Kafka had acknowledged and has lost; where what it acknowledged ends."""
+        async with self._database.begin() as tx:
+            ends = await acknowledged.read(tx.driver)
+        if not ends:
+            return ends
+        async with asyncio.timeout(STALLED_SECONDS):
+            lost = await acknowledged.lost(self._settings, ends)
+        if not lost:
+            return ends
+        since = acknowledged.recorded_since(ends[partition] for partition in lost)
+        async with self._database.begin() as tx:
+            lanes = [
+                row["lane"] for row in await tx.driver.fetch("SELECT lane FROM relay_cursor ORDER BY lane FOR UPDATE")
+            ]
+            back = await self._log.before(tx.driver, lanes, since)
+            await tx.driver.execute(
+                "UPDATE relay_cursor AS c SET position = b.position FROM unnest($1::int[], $2::bigint[])"
+                " AS b (lane, position) WHERE c.lane = b.lane AND c.position > b.position",
+                list(back),
+                list(back.values()),
+            )
+            await acknowledged.forget(tx.driver, lost)
+        RELAY_REGAINED.inc(len(lost))
+        said = {f"{topic}/{number}": [ends[topic, number].next, end] for (topic, number), end in lost.items()}
+        self._logger.error("topic_cut_off", positions=said, sent_again_since=since.isoformat())
+        return ends | {partition: ends[partition]._replace(next=end) for partition, end in lost.items()}
+
+    async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> list[tuple[RecordMetadata, int]]:
+        """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer; each of
+        them, with how many records it is about."""
         by_partition: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
         for row in rows:
             by_partition[row.topic, partition_of(row)].append(row)
-        sent = []
+        sent, records = [], []
         for (topic, partition), batch_rows in by_partition.items():
             builder = producer.create_batch()
             for row in batch_rows:
@@ -198,11 +235,13 @@ class Relay:
                 }
                 if builder.append(**record) is None:
                     sent.append(await producer.send_batch(builder, topic, partition=partition))
+                    records.append(builder.record_count())
                     builder = producer.create_batch()
                     if builder.append(**record) is None:
                         raise RuntimeError(f"event {row.id} of {len(row.body)} bytes does not fit a batch")
             sent.append(await producer.send_batch(builder, topic, partition=partition))
-        await asyncio.gather(*sent)
+            records.append(builder.record_count())
+        return list(zip(await asyncio.gather(*sent), records, strict=True))
 
     def _headers(self, row: Outgoing, time: bytes) -> list[tuple[str, bytes]]:
         """CloudEvents attributes in binary mode, and the place, by which readers know a repeat."""
@@ -225,18 +264,21 @@ class Relay:
         async with self._database.begin() as tx:
             return dict(await tx.driver.fetch("SELECT lane, position FROM relay_cursor"))
 
-    async def _move(self, cursors: dict[int, int], rows: Sequence[Outgoing]) -> None:
+    async def _move(self, cursors: dict[int, int], rows: Sequence[Outgoing], ends: Mapping[Partition, End]) -> None:
         """Move the cursor by compare-and-set, each lane by itself: who lost the lead unawares moves none that the new
         leader has moved."""
         reached = {row.lane: row.position for row in rows}
         lanes = sorted(reached)
         async with self._database.look() as driver:
             status = await driver.execute(
-                "UPDATE relay_cursor AS c SET position = m.new FROM unnest($1::int[], $2::bigint[], $3::bigint[])"
-                " AS m (lane, old, new) WHERE c.lane = m.lane AND c.position = m.old",
+                acknowledged.CURSORS,
                 lanes,
                 [cursors[lane] for lane in lanes],
                 [reached[lane] for lane in lanes],
+                [topic for topic, _ in ends],
+                [number for _, number in ends],
+                [end.next for end in ends.values()],
+                [end.latest for end in ends.values()],
             )
         if status != f"UPDATE {len(lanes)}":
             raise LostLead

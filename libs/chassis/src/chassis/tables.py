@@ -28,6 +28,14 @@ TABLES: Final = (
     CREATE TABLE relay_cursor (lane integer PRIMARY KEY, position bigint NOT NULL)""",
     f"""INSERT INTO relay_cursor (lane, position)
     SELECT lane, 0 FROM generate_series(0, {LANES - 1:d}) AS lane""",  # noqa: S608  # a constant
+    """-- How far Kafka had what was sent: the offset behind it, and when the broker took it, in milliseconds.
+    CREATE TABLE relay_end (
+        topic text NOT NULL,
+        partition integer NOT NULL,
+        next bigint NOT NULL,
+        latest bigint NOT NULL,
+        PRIMARY KEY (topic, partition)
+    )""",
     """-- Who leads what, until when.
     CREATE TABLE lease (name text PRIMARY KEY, owner text NOT NULL, expires_at timestamptz NOT NULL)""",
     """-- The fence: the next offset of each partition of the topic with that id.
@@ -36,6 +44,7 @@ TABLES: Final = (
         topic text NOT NULL,
         partition integer NOT NULL,
         next bigint NOT NULL CHECK (next >= 0),
+        latest bigint,
         topic_id uuid NOT NULL,
         PRIMARY KEY (consumer, topic, partition)
     )""",
@@ -94,6 +103,7 @@ RIGHTS: Final = {
     "lane_count": "SELECT",
     "outbox": "SELECT, INSERT, DELETE",
     "relay_cursor": "SELECT, UPDATE",
+    "relay_end": "SELECT, INSERT, UPDATE",
     "lease": "SELECT, INSERT, UPDATE, DELETE",
     "consumer_offset": "SELECT, INSERT, UPDATE",
     "dead_letter": "SELECT, INSERT, UPDATE, DELETE",

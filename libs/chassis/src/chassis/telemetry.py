@@ -26,6 +26,9 @@ BATCH_MESSAGES = Histogram(
 )
 CONSUMER_LAG = Gauge("accrual_consumer_lag_messages", "Messages behind the end of the topic.", ["consumer"])
 CONSUMER_STOPPED = Gauge("accrual_consumer_stopped", "1 while a consumer has stopped and needs a person.", ["consumer"])
+LOG_CUT = Counter(
+    "accrual_consumer_log_cut_total", "Partitions whose end Kafka had lost after it was read.", ["consumer"]
+)
 DEAD_LETTERS = Counter("accrual_dead_letters_total", "Messages sent to the dead letters.", ["consumer", "code"])
 DEAD_LETTERS_WAITING = Gauge("accrual_dead_letters_waiting", "Dead letters not replayed yet.", ["consumer"])
 DEAD_LETTER_AGE = Gauge(
@@ -37,6 +40,7 @@ QUARANTINED = Gauge(
     "accrual_shops_quarantined", "Shops whose messages wait until a person lets them go on.", ["consumer"]
 )
 RELAY_LAG = Gauge("accrual_relay_lag_rows", "Rows recorded and not yet sent.")
+RELAY_REGAINED = Counter("accrual_relay_regained_total", "Partitions whose end Kafka had lost after it was sent.")
 RELAY_SENT = Counter("accrual_relay_sent_total", "Events sent to Kafka.")
 RELAY_LEADER = Gauge("accrual_relay_leader", "1 while this process leads the relay.")
 TRANSACTION_RETRIES = Counter("accrual_transaction_retries_total", "Transactions tried again after a transient fault.")

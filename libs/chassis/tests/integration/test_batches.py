@@ -58,7 +58,11 @@ def _stand(worker: Worker, at: int) -> None:
 
 
 def _fetched(partition: int, *offsets: int) -> dict[TopicPartition, list[Any]]:
-    return {TopicPartition("activities", partition): [SimpleNamespace(**_raw(n)._asdict()) for n in offsets]}
+    return {
+        TopicPartition("activities", partition): [
+            SimpleNamespace(**_raw(n)._asdict(), timestamp=1_000 + n) for n in offsets
+        ]
+    }
 
 
 async def test_records_below_the_position_and_of_partitions_without_one_are_dropped(offline: Probe) -> None:

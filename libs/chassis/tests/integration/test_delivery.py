@@ -147,7 +147,7 @@ async def test_a_relay_that_lost_the_lead_moves_nothing(probe: Probe) -> None:
         rows = await OUTBOX.read(tx.driver, {lane: 0}, 10)
         await tx.driver.execute("UPDATE relay_cursor SET position = 1 WHERE lane = $1", lane)
     with pytest.raises(LostLead):
-        await relay._move({lane: 0}, rows)
+        await relay._move({lane: 0}, rows, {})
     assert await probe.query("SELECT position FROM relay_cursor WHERE lane = $1", lane) == [1]
     await database.close()
 
@@ -345,7 +345,7 @@ async def test_a_relay_that_lost_the_lead_moves_no_lane_that_another_has_moved(p
     sent = {row.lane: row.position for row in rows}
     assert len(sent) > 1
     with pytest.raises(LostLead):
-        await relay._move(cursors, rows)
+        await relay._move(cursors, rows, {})
     for lane, position in sent.items():
         assert await probe.query("SELECT position FROM relay_cursor WHERE lane = $1", lane) == [
             1 if lane == moved else position

@@ -1,0 +1,100 @@
+"""How far Kafka had what was sent, kept beside the relay's cursor: a broker that loses its power may lose the end of a
+topic that it had acknowledged. What it lost is sent again."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from chassis.consumer import leave
+from chassis.fence import Partition
+from chassis.kafka import brokers
+from chassis.settings import ServiceSettings
+
+LOST_SECONDS: Final = 120.0
+"""A system writes what it has in memory within half a minute; so much before the newest that was acknowledged is sent
+again, which harms nobody."""
+
+LOG_APPEND_TIME: Final = 1
+"""The type of a time that the broker gave. A publisher's own say nothing about where a log was cut."""
+
+CURSORS: Final = (
+    "WITH acknowledged AS (INSERT INTO relay_end AS e (topic, partition, next, latest)"
+    " SELECT * FROM unnest($4::text[], $5::int[], $6::bigint[], $7::bigint[]) ON CONFLICT (topic, partition)"
+    " DO UPDATE SET next = GREATEST(e.next, excluded.next), latest = GREATEST(e.latest, excluded.latest))"
+    " UPDATE relay_cursor AS c SET position = m.new FROM unnest($1::int[], $2::bigint[], $3::bigint[])"
+    " AS m (lane, old, new) WHERE c.lane = m.lane AND c.position = m.old"
+)
+"""Moves cursors by compare-and-set and notes what was acknowledged, in one statement."""
+
+
+class End(NamedTuple):
+    """The end of a partition, as far as it is ours."""
+
+    next: int
+    """The offset behind our last record."""
+    latest: int
+    """When the broker took that, in its milliseconds."""
+
+
+class CutOff(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """A broker has put a record before the end of what it had acknowledged: that is lost."""
+
+
+def ends_of(sent: Iterable[tuple[RecordMetadata, int]], before: Mapping[Partition, End]) -> dict[Partition, End]:
+    """What a broker's answers say: each of a batch, and how many records that had. Raises `CutOff`."""
+    ends: dict[Partition, End] = {}
+    for answer, records in sent:
+        if answer.offset < 0 or answer.timestamp_type != LOG_APPEND_TIME:
+            continue
+        partition = (answer.topic, answer.partition)
+        known = before.get(partition)
+        if known is not None and answer.offset < known.next:
+            raise CutOff(f"{answer.topic}/{answer.partition} ended at {known.next} and goes on at {answer.offset}")
+        end = End(answer.offset + records, answer.timestamp)
+        ends[partition] = max(end, ends.get(partition, end))
+    return ends
+
+
+async def lost(settings: ServiceSettings, ends: Mapping[Partition, End]) -> dict[Partition, int]:
+    """Where partitions go on that no longer have all that was acknowledged: the first record that is later than ours
+    stands before where ours ended. Raises `KafkaError` or `TimeoutError` when the broker gives no answer."""
+    kafka = AIOKafkaConsumer(**brokers(settings), enable_auto_commit=False)
+    try:
+        await kafka.start()
+        there = await kafka.topics()
+        ours = {TopicPartition(*p): end for p, end in ends.items() if p[0] in there}
+        if not ours:
+            return {}
+        stops = await kafka.end_offsets(list(ours))
+        later = await kafka.offsets_for_times({tp: end.latest + 1 for tp, end in ours.items()})
+    finally:
+        await leave(kafka)
+    begins = {tp: stops[tp] if found is None else found.offset for tp, found in later.items()}
+    return {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < ours[tp].next}
+
+
+async def read(driver: asyncpg.Connection) -> dict[Partition, End]:
+    """What was acknowledged so far."""
+    rows = await driver.fetch("SELECT topic, partition, next, latest FROM relay_end")
+    return {(row["topic"], row["partition"]): End(row["next"], row["latest"]) for row in rows}
+
+
+async def forget(driver: asyncpg.Connection, cut: Mapping[Partition, int]) -> None:
+    """These partitions end there."""
+    await driver.execute(
+        "UPDATE relay_end AS e SET next = c.next FROM unnest($1::text[], $2::int[], $3::bigint[])"
+        " AS c (topic, partition, next) WHERE e.topic = c.topic AND e.partition = c.partition",
+        [topic for topic, _ in cut],
+        [number for _, number in cut],
+        list(cut.values()),
+    )
+
+
+def recorded_since(ends: Iterable[End]) -> datetime:
+    """From when on rows are to be sent again."""
+    return datetime.fromtimestamp(min(end.latest for end in ends) / 1000 - LOST_SECONDS, UTC)

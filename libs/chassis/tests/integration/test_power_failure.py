@@ -1,0 +1,143 @@
+"""A broker that loses its power loses the end of its topics, though it had acknowledged it: a system keeps what it
+writes in memory for half a minute. Databases do not: what they know of is more than what is there."""
+
+import json
+import struct
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import REGISTRY
+
+from contracts import topics
+from local import child
+from local import topics as made
+from local.kafka import Kafka
+from testkit import wait_until
+from testkit.probe import Probe, activity
+
+START_SECONDS = 60
+AGAIN_SECONDS = 60
+"""For clients to find a broker that was away."""
+
+
+@dataclass
+class Broker:
+    """A broker of our own that can lose its power."""
+
+    kafka: Kafka
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        log = self.kafka.folder / "kafka.log"
+        with log.open("ab") as output:
+            self._process = child.spawn(self.kafka.command(), log=output)
+        child.wait_ready(self._process, self.kafka.ready, what="kafka", timeout_seconds=START_SECONDS, log=log)
+
+    def lose_power(self, **kept: int) -> None:
+        """It ends, and of each partition of these topics only so many batches are left."""
+        self.stop()
+        for topic, batches in kept.items():
+            for segment in (self.kafka.folder / "data").glob(f"{topic}-*/*.log"):
+                _cut(segment, batches)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _cut(segment: Path, kept: int) -> None:
+    """Keep the first batches of a segment: each has its length behind its offset."""
+    content = segment.read_bytes()
+    end = 0
+    while kept and end < len(content):
+        end += 12 + struct.unpack_from(">i", content, end + 8)[0]
+        kept -= 1
+    segment.write_bytes(content[:end])
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    kafka = Kafka(folder=tmp_path / "kafka", port=child.free_port(), controller_port=child.free_port())
+    kafka.prepare()
+    broker = Broker(kafka)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+async def probe(offline: Probe, broker: Broker) -> Probe:
+    """The probe on that broker."""
+    address = broker.kafka.bootstrap_servers
+    await made.ensure({"bootstrap_servers": address}, [topics.ACTIVITIES, topics.POSTINGS])
+    settings = offline.settings.model_copy(update={"kafka_bootstrap_servers": address})
+    return Probe(offline.url, address, settings)
+
+
+async def test_what_came_since_is_read_and_what_is_lost_is_sent_again(probe: Probe, broker: Broker) -> None:
+    """Also where so much came since that the log is longer than it was."""
+    async with probe.running():
+        await _ten(probe)
+    broker.lose_power(activities=6, postings=1)
+    broker.start()
+    assert (await _names(probe)) < {f"a-{n}" for n in range(10)}
+    await probe.publish(*(activity(n) for n in range(10, 20)))
+    before = _counted()
+    async with probe.running() as runtime:
+        await wait_until(lambda: _posted(probe, range(20)), timeout_seconds=AGAIN_SECONDS, what="twenty postings")
+        assert (await runtime.readiness()) == (True, [])
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(20)]
+    assert _counted() == (before[0] + 1, before[1] + 1)
+    async with probe.running():  # and from then on all fits
+        await probe.publish(activity(20))
+        await wait_until(lambda: _posted(probe, range(21)), what="one more")
+    assert _counted() == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize("kept", [1, 0])
+async def test_services_that_live_through_it_go_on_by_themselves(probe: Probe, broker: Broker, kept: int) -> None:
+    """Whether or not the broker remembers that they have written there before."""
+    async with probe.running() as runtime:
+        await _ten(probe)
+        broker.lose_power(activities=3, postings=kept)
+        broker.start()
+        await probe.publish(activity(10))
+        await wait_until(lambda: _posted(probe, range(11)), timeout_seconds=AGAIN_SECONDS, what="all postings")
+        assert (await runtime.readiness()) == (True, [])
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(11)]
+
+
+async def _ten(probe: Probe) -> None:
+    """The first ten, in two batches of postings at least."""
+    for upto in (5, 10):
+        await probe.publish(*(activity(n) for n in range(upto - 5, upto)))
+        await wait_until(lambda: _posted(probe, range(upto)), what=f"{upto} postings")  # noqa: B023  # waited for here
+
+
+async def _posted(probe: Probe, numbers: range) -> bool:
+    return await _names(probe) == {f"a-{n}" for n in numbers}
+
+
+async def _names(probe: Probe) -> set[str]:
+    """Of all postings that are on the topic now."""
+    names = set()
+    async with AIOKafkaConsumer(bootstrap_servers=probe.bootstrap_servers, auto_offset_reset="earliest") as kafka:
+        partitions = [TopicPartition(topics.POSTINGS.name, number) for number in range(topics.POSTINGS.partitions)]
+        kafka.assign(partitions)
+        ends = await kafka.end_offsets(partitions)
+        while [tp for tp in partitions if await kafka.position(tp) < ends[tp]]:
+            for records in (await kafka.getmany(timeout_ms=200)).values():
+                names.update(json.loads(record.value)["posting"] for record in records)
+    return names
+
+
+def _counted() -> tuple[float, float]:
+    """Partitions that were found cut off: of what is read, and of what is sent."""
+    read = REGISTRY.get_sample_value("accrual_consumer_log_cut_total", {"consumer": "probe.activities"})
+    return read or 0, REGISTRY.get_sample_value("accrual_relay_regained_total") or 0
