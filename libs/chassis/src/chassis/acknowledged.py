@@ -2,7 +2,6 @@
 topic that it had acknowledged. What it lost is sent again."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -16,8 +15,8 @@ from chassis.kafka import brokers
 from chassis.settings import ServiceSettings
 
 LOST_SECONDS: Final = 120.0
-"""A system writes what it has in memory within half a minute; so much before the newest that was acknowledged is sent
-again, which harms nobody."""
+"""A system writes what it has in memory within half a minute. What was acknowledged so long ago is settled; of what
+came later some may be lost with a broker's power, and then all of it is sent again, which harms nobody."""
 
 LOG_APPEND_TIME: Final = 1
 """The type of a time that the broker gave. A publisher's own say nothing about where a log was cut."""
@@ -30,6 +29,11 @@ CURSORS: Final = (
     " AS m (lane, old, new) WHERE c.lane = m.lane AND c.position = m.old"
 )
 """Moves cursors by compare-and-set and notes what was acknowledged, in one statement."""
+
+SETTLE: Final = (
+    "UPDATE relay_cursor AS c SET settled = s.position FROM unnest($1::int[], $2::bigint[]) AS s (lane, position)"
+    " WHERE c.lane = s.lane AND s.position > c.settled AND s.position <= c.position"
+)
 
 
 class End(NamedTuple):
@@ -84,8 +88,9 @@ async def read(driver: asyncpg.Connection) -> dict[Partition, End]:
     return {(row["topic"], row["partition"]): End(row["next"], row["latest"]) for row in rows}
 
 
-async def forget(driver: asyncpg.Connection, cut: Mapping[Partition, int]) -> None:
-    """These partitions end there."""
+async def send_again(driver: asyncpg.Connection, cut: Mapping[Partition, int]) -> None:
+    """Let cursors stand where all is settled; these partitions end there."""
+    await driver.execute("UPDATE relay_cursor SET position = settled WHERE position > settled")
     await driver.execute(
         "UPDATE relay_end AS e SET next = c.next FROM unnest($1::text[], $2::int[], $3::bigint[])"
         " AS c (topic, partition, next) WHERE e.topic = c.topic AND e.partition = c.partition",
@@ -93,8 +98,3 @@ async def forget(driver: asyncpg.Connection, cut: Mapping[Partition, int]) -> No
         [number for _, number in cut],
         list(cut.values()),
     )
-
-
-def recorded_since(ends: Iterable[End]) -> datetime:
-    """From when on rows are to be sent again."""
-    return datetime.fromtimestamp(min(end.latest for end in ends) / 1000 - LOST_SECONDS, UTC)

@@ -42,9 +42,6 @@ class Log(Protocol):
     async def highest(self, driver: asyncpg.Connection, lanes: Sequence[int]) -> Mapping[int, int]:
         """The highest position ever given in each lane; 0 when none was."""
 
-    async def before(self, driver: asyncpg.Connection, lanes: Sequence[int], since: datetime) -> Mapping[int, int]:
-        """The position in front of what was recorded since then, of the lanes in which there is anything of it left."""
-
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
         """Drop sent rows that are older than that, of each lane the oldest, up to `limit`; how many it dropped.
 
@@ -74,14 +71,6 @@ class Outbox:
             " (SELECT c.position FROM relay_cursor AS c WHERE c.lane = l.lane), 0) AS position"
             " FROM unnest($1::int[]) AS l (lane)",
             lanes,
-        )
-        return dict(rows)
-
-    async def before(self, driver: asyncpg.Connection, lanes: Sequence[int], since: datetime) -> Mapping[int, int]:
-        rows = await driver.fetch(
-            "SELECT lane, min(position) - 1 FROM outbox WHERE lane = ANY($1::int[]) AND created_at >= $2 GROUP BY lane",
-            lanes,
-            since,
         )
         return dict(rows)
 

@@ -6,7 +6,8 @@ position.
 """
 
 import asyncio
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -198,22 +199,11 @@ class Relay:
             lost = await acknowledged.lost(self._settings, ends)
         if not lost:
             return ends
-        since = acknowledged.recorded_since(ends[partition] for partition in lost)
         async with self._database.begin() as tx:
-            lanes = [
-                row["lane"] for row in await tx.driver.fetch("SELECT lane FROM relay_cursor ORDER BY lane FOR UPDATE")
-            ]
-            back = await self._log.before(tx.driver, lanes, since)
-            await tx.driver.execute(
-                "UPDATE relay_cursor AS c SET position = b.position FROM unnest($1::int[], $2::bigint[])"
-                " AS b (lane, position) WHERE c.lane = b.lane AND c.position > b.position",
-                list(back),
-                list(back.values()),
-            )
-            await acknowledged.forget(tx.driver, lost)
+            await acknowledged.send_again(tx.driver, lost)
         RELAY_REGAINED.inc(len(lost))
         said = {f"{topic}/{number}": [ends[topic, number].next, end] for (topic, number), end in lost.items()}
-        self._logger.error("topic_cut_off", positions=said, sent_again_since=since.isoformat())
+        self._logger.error("topic_cut_off", positions=said)
         return ends | {partition: ends[partition]._replace(next=end) for partition, end in lost.items()}
 
     async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> list[tuple[RecordMetadata, int]]:
@@ -293,17 +283,31 @@ class Relay:
             return await self._log.drop(driver, upto, self._settings.outbox_keep_seconds, DROP_ROWS)
 
     async def _housekeep(self, cursors: Mapping[int, int], stop: asyncio.Event) -> None:
-        """Measure the lag, and drop what was sent long ago."""
+        """Measure the lag, settle what was sent a while ago, and drop what was long ago."""
+        reached: deque[tuple[float, dict[int, int]]] = deque()
+        settled: dict[int, int] = {}
         while not stop.is_set():
             try:
                 async with self._database.begin() as tx:
                     highest = await self._log.highest(tx.driver, list(cursors))
                     RELAY_LAG.set(sum(highest.values()) - sum(cursors.values()))
-                while await self._drop(cursors) >= DROP_ROWS and not stop.is_set():
+                reached.append((time.monotonic(), dict(cursors)))
+                settled = await self._settle(reached, settled)
+                while await self._drop(settled) >= DROP_ROWS and not stop.is_set():
                     pass
             except Exception as error:  # noqa: BLE001  # sending goes on without it; the next round may work
                 self._logger.warning("housekeeping_again", error=repr(error))
             await pause(stop, HOUSEKEEPING_SECONDS)
+
+    async def _settle(self, reached: deque[tuple[float, dict[int, int]]], settled: dict[int, int]) -> dict[int, int]:
+        """Note where cursors stood so long ago that no broker can lose it now; `reached`: where they stood when."""
+        before = settled
+        while reached and reached[0][0] <= time.monotonic() - acknowledged.LOST_SECONDS:
+            _, settled = reached.popleft()
+        if settled != before:
+            async with self._database.look() as driver:
+                await driver.execute(acknowledged.SETTLE, list(settled), list(settled.values()))
+        return settled
 
 
 @lru_cache(maxsize=1024)

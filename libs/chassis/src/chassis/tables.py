@@ -24,8 +24,12 @@ TABLES: Final = (
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         PRIMARY KEY (lane, position)
     )""",
-    """-- How far the relay has sent each lane.
-    CREATE TABLE relay_cursor (lane integer PRIMARY KEY, position bigint NOT NULL)""",
+    """-- How far the relay has sent each lane, and up to where that was so long ago that no broker can lose it.
+    CREATE TABLE relay_cursor (
+        lane integer PRIMARY KEY,
+        position bigint NOT NULL,
+        settled bigint NOT NULL DEFAULT 0
+    )""",
     f"""INSERT INTO relay_cursor (lane, position)
     SELECT lane, 0 FROM generate_series(0, {LANES - 1:d}) AS lane""",  # noqa: S608  # a constant
     """-- How far Kafka had what was sent: the offset behind it, and when the broker took it, in milliseconds.

@@ -126,11 +126,34 @@ async def test_looking_for_old_rows_reads_the_oldest_of_each_lane_only(probe: Pr
 async def test_all_old_rows_are_dropped_in_one_housekeeping(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chassis.relay.DROP_ROWS", 3)
     monkeypatch.setattr("chassis.relay.HOUSEKEEPING_SECONDS", 0.2)
+    monkeypatch.setattr("chassis.acknowledged.LOST_SECONDS", 0.5)
     monkeypatch.setattr(probe, "settings", probe.settings.model_copy(update={"outbox_keep_seconds": 0}))
     async with probe.running():
         await probe.publish(*(activity(n) for n in range(20)))
         await probe.postings(20)
         await wait_until(lambda: _is_empty(probe), what="a housekeeping")
+    assert await probe.query("SELECT sum(settled) FROM relay_cursor") == [20]
+
+
+async def test_what_a_broker_may_still_lose_is_kept(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.relay.HOUSEKEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(probe, "settings", probe.settings.model_copy(update={"outbox_keep_seconds": 0}))
+    looks = 0
+
+    async def counted(self: Outbox, driver: Any, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:
+        nonlocal looks
+        looks += 1
+        return await drop(self, driver, upto, keep_seconds, limit)
+
+    drop = Outbox.drop
+    monkeypatch.setattr(Outbox, "drop", counted)
+    async with probe.running():
+        await probe.publish(*(activity(n) for n in range(20)))
+        await probe.postings(20)
+        seen = looks
+        await wait_until(lambda: looks > seen + 2, what="three more looks for old rows")
+    assert await probe.query("SELECT sum(position), sum(settled) FROM relay_cursor") == [(20, 0)]
+    assert await probe.query("SELECT count(*) FROM outbox") == [20]
 
 
 async def _is_empty(probe: Probe) -> bool:

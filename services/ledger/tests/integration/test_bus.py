@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -21,7 +20,6 @@ from contracts.seals import LogSealed
 from contracts.structs import as_struct
 from ledger.app import build
 from ledger.settings import LedgerSettings
-from ledger.store.log import EPOCH_LANES, SEAL_LANES, LedgerLog
 from local.child import free_port
 from local.databases import ServiceDatabase
 from testkit import wait_until
@@ -205,36 +203,6 @@ async def test_a_restarted_ledger_tells_nothing_twice_and_leaves_nothing_out(bus
         records = await told(bus.servers, 20)
     assert [record.body["seq"] for record in records] == list(range(1, 21))
     assert len({record.headers["ce_id"] for record in records}) == 20
-
-
-async def test_it_is_known_from_which_place_on_what_kafka_lost_is_told_again(bus: Bus, tmp_path: Path) -> None:
-    """Entries, refusals and seals alike; of a lane that nothing came to since, all was told."""
-    bus.settings = bus.settings.model_copy(update={"seal_key_file": key_file(tmp_path), "seal_every_seconds": 0.1})
-    await publish(bus.servers, topics.PROGRAMMES.name, PROGRAMME)
-    asks = [asked("a-1", Award(amount=50)), asked("d-1", Debit(amount=80)), asked("a-2", Award(amount=1))]
-    async with bus.running("all"):
-        for count, ask in enumerate(asks, start=1):
-            await publish(bus.servers, topics.POSTINGS.name, ask)
-            await told(bus.servers, count)
-            await told(bus.servers, count, topics.SEALS)
-    times = [row[0] for row in await bus.sql("SELECT recorded_at FROM entry ORDER BY position")]
-    times.insert(1, (await bus.sql("SELECT at FROM refusal"))[0][0])
-    sealed = [row[0] for row in await bus.sql("SELECT at FROM seal ORDER BY number")]
-    lanes = [row[0] for row in await bus.sql("SELECT lane FROM relay_cursor")]
-    lane = lane_of("corner/m-1", 8)
-    connection = await asyncpg.connect(bus.url)
-    try:
-        found = [
-            await LedgerLog().before(connection, lanes, since)
-            for since in (*times, *sealed, datetime.max.replace(tzinfo=UTC))
-        ]
-    finally:
-        await connection.close()
-    assert [places[lane] for places in found[:3]] == [0, 1, 2]
-    assert [places[SEAL_LANES + lane] for places in found[3:6]] == [0, 1, 2]
-    assert (found[6][lane], found[6][SEAL_LANES + lane], found[6][EPOCH_LANES + lane]) == (3, 3, 1)
-    others = {place for places in found for other, place in places.items() if other % SEAL_LANES != lane}
-    assert others == {0, 1}, "nothing, and the first epoch"
 
 
 async def test_every_seal_is_told_once_and_also_lies_in_a_file(bus: Bus, tmp_path: Path) -> None:

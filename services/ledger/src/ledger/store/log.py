@@ -5,7 +5,6 @@ there. The start of an epoch goes out before any row that is told in it.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from time import monotonic
 from typing import Any, Final
@@ -54,17 +53,6 @@ HIGHEST: Final = (
     " FROM unnest($1::int[]) AS l (lane)"
 )
 """The highest position ever given in each lane; to be asked after the lanes were taken."""
-
-_BEFORE: Final = (
-    "SELECT l.lane, GREATEST("
-    "(SELECT e.position FROM entry AS e WHERE e.lane = l.lane AND e.recorded_at < $2 ORDER BY e.position DESC LIMIT 1),"
-    " (SELECT r.position FROM refusal AS r WHERE r.lane = l.lane AND r.at < $2 ORDER BY r.position DESC LIMIT 1),"
-    " (SELECT max(s.number) FROM seal AS s WHERE s.lane = l.lane - 1000000 AND s.at < $2),"
-    " (SELECT max(s.epoch) FROM epoch_start AS s WHERE s.lane = l.lane - 2000000 AND s.at < $2),"
-    " (l.lane >= 2000000)::int, 0)"
-    " FROM unnest($1::int[]) AS l (lane)"
-)
-"""Rows, seals and starts of epochs, by the relay's lanes; where nothing was started, the first epoch stands."""
 
 SEAL_LANES: Final = 1_000_000
 """What the relay's cursor adds to a lane for its seals; migration 0002 made these cursors."""
@@ -140,10 +128,6 @@ class LedgerLog:
             reached = await epochs.highest_numbers(driver, of_epochs)
             found.update({EPOCH_LANES + lane: epoch for lane, epoch in reached.items()})
         return found
-
-    async def before(self, driver: asyncpg.Connection, lanes: Sequence[int], since: datetime) -> Mapping[int, int]:
-        """The position in front of what was recorded since then, of each lane."""
-        return dict(await driver.fetch(_BEFORE, lanes, since))
 
     async def drop(self, driver: asyncpg.Connection, upto: Mapping[int, int], keep_seconds: float, limit: int) -> int:  # noqa: ARG002
         """Nothing: the log is the ledger."""
