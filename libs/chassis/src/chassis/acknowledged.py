@@ -34,6 +34,7 @@ SETTLE: Final = (
     "UPDATE relay_cursor AS c SET settled = s.position FROM unnest($1::int[], $2::bigint[]) AS s (lane, position)"
     " WHERE c.lane = s.lane AND s.position > c.settled AND s.position <= c.position"
 )
+"""Notes where cursors stood a while ago."""
 
 
 class End(NamedTuple):
@@ -46,7 +47,12 @@ class End(NamedTuple):
 
 
 class CutOff(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
-    """A broker has put a record before the end of what it had acknowledged: that is lost."""
+    """A broker has lost the end of what it had acknowledged."""
+
+    def __init__(self, lost: Mapping[Partition, int]) -> None:
+        """`lost`: where partitions go on now."""
+        super().__init__(f"what was acknowledged is gone from {sorted(lost.items())} on")
+        self.lost = lost
 
 
 def ends_of(sent: Iterable[tuple[RecordMetadata, int]], before: Mapping[Partition, End]) -> dict[Partition, End]:
@@ -56,30 +62,31 @@ def ends_of(sent: Iterable[tuple[RecordMetadata, int]], before: Mapping[Partitio
         if answer.offset < 0 or answer.timestamp_type != LOG_APPEND_TIME:
             continue
         partition = (answer.topic, answer.partition)
-        known = before.get(partition)
-        if known is not None and answer.offset < known.next:
-            raise CutOff(f"{answer.topic}/{answer.partition} ended at {known.next} and goes on at {answer.offset}")
+        if partition in before and answer.offset < before[partition].next:
+            raise CutOff({partition: answer.offset})
         end = End(answer.offset + records, answer.timestamp)
         ends[partition] = max(end, ends.get(partition, end))
     return ends
 
 
-async def lost(settings: ServiceSettings, ends: Mapping[Partition, End]) -> dict[Partition, int]:
-    """Where partitions go on that no longer have all that was acknowledged: the first record that is later than ours
-    stands before where ours ended. Raises `KafkaError` or `TimeoutError` when the broker gives no answer."""
+async def require(settings: ServiceSettings, ends: Mapping[Partition, End]) -> None:
+    """Raise `CutOff` where the broker no longer has all that it acknowledged: the first record that is later than ours
+    stands before where ours ended; `KafkaError` or `TimeoutError` when it gives no answer."""
     kafka = AIOKafkaConsumer(**brokers(settings), enable_auto_commit=False)
     try:
         await kafka.start()
         there = await kafka.topics()
         ours = {TopicPartition(*p): end for p, end in ends.items() if p[0] in there}
         if not ours:
-            return {}
+            return
         stops = await kafka.end_offsets(list(ours))
         later = await kafka.offsets_for_times({tp: end.latest + 1 for tp, end in ours.items()})
     finally:
         await leave(kafka)
     begins = {tp: stops[tp] if found is None else found.offset for tp, found in later.items()}
-    return {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < ours[tp].next}
+    lost = {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < ours[tp].next}
+    if lost:
+        raise CutOff(lost)
 
 
 async def read(driver: asyncpg.Connection) -> dict[Partition, End]:
@@ -88,13 +95,13 @@ async def read(driver: asyncpg.Connection) -> dict[Partition, End]:
     return {(row["topic"], row["partition"]): End(row["next"], row["latest"]) for row in rows}
 
 
-async def send_again(driver: asyncpg.Connection, cut: Mapping[Partition, int]) -> None:
-    """Let cursors stand where all is settled; these partitions end there."""
+async def send_again(driver: asyncpg.Connection, lost: Mapping[Partition, int]) -> None:
+    """Let cursors stand where all is settled; partitions end where they go on."""
     await driver.execute("UPDATE relay_cursor SET position = settled WHERE position > settled")
     await driver.execute(
         "UPDATE relay_end AS e SET next = c.next FROM unnest($1::text[], $2::int[], $3::bigint[])"
         " AS c (topic, partition, next) WHERE e.topic = c.topic AND e.partition = c.partition",
-        [topic for topic, _ in cut],
-        [number for _, number in cut],
-        list(cut.values()),
+        [topic for topic, _ in lost],
+        [number for _, number in lost],
+        list(lost.values()),
     )

@@ -56,6 +56,9 @@ QUEUE_CHECK_SECONDS = 1.0
 """How often the queues of waiting shops are looked at; a shop goes live at most this long after it has become known."""
 
 
+ASK = "messages are lost or were never these: a person must say where to go on"
+
+
 async def leave(kafka: AIOKafkaConsumer) -> None:
     """End a client that reads, in whatever state its broker is. Never raises a cancellation that is not the caller's:
     ending it cancels its own tasks, and where the broker has just gone away one of them passes that on."""
@@ -210,7 +213,7 @@ class Worker:
         for (topic, number), (position, topic_id, _) in positions.items():
             if topic_id != ids[topic]:
                 self.problem = (
-                    f"{topic}/{number}: position {position} is of topic {topic_id}, the topic is {ids[topic]}"
+                    f"{topic}/{number}: position {position} is of topic {topic_id}, the topic is {ids[topic]}; {ASK}"
                 )
                 return
         try:
@@ -221,9 +224,8 @@ class Worker:
         for (topic, number), (position, *_) in positions.items():
             tp = TopicPartition(topic, number)
             if not begins[tp] <= position <= ends[tp]:
-                self.problem = f"{topic}/{number}: position {position} is outside the log ({begins[tp]} to {ends[tp]})"
-            if self.problem:
-                self.problem += "; messages are lost or were never these: a person must say where to go on"
+                log = f"{begins[tp]} to {ends[tp]}"
+                self.problem = f"{topic}/{number}: position {position} is outside the log ({log}); {ASK}"
                 return
             kafka.seek(tp, position)
         found = {partition: position.next for partition, position in positions.items()}

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from chassis import acknowledged, lease
-from chassis.acknowledged import End
+from chassis.acknowledged import CutOff, End
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
 from chassis.faults import is_transient
 from chassis.fence import Partition
@@ -131,11 +131,13 @@ class Relay:
             linger_ms=0,
         )
         try:
-            ends = await self._regain()
             cursors = await self._cursors()
             housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
             try:
-                await self._send(producer, cursors, ends, stop)
+                await self._send(producer, cursors, await self._acknowledged(), stop)
+            except CutOff as cut:
+                await self._send_again(cut)
+                raise
             finally:
                 housekeeping.cancel()
                 await asyncio.gather(housekeeping, return_exceptions=True)
@@ -189,22 +191,21 @@ class Relay:
             elif len(rows) < SMALL_ROUND:
                 await pause(stop, GATHER_SECONDS)
 
-    async def _regain(self) -> dict[Partition, End]:
-        """Send again what Kafka had acknowledged and has lost; where what it acknowledged ends."""
+    async def _acknowledged(self) -> dict[Partition, End]:
+        """Where what Kafka has acknowledged ends, if it still has all of it."""
         async with self._database.begin() as tx:
             ends = await acknowledged.read(tx.driver)
-        if not ends:
-            return ends
-        async with asyncio.timeout(STALLED_SECONDS):
-            lost = await acknowledged.lost(self._settings, ends)
-        if not lost:
-            return ends
+        if ends:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await acknowledged.require(self._settings, ends)
+        return ends
+
+    async def _send_again(self, cut: CutOff) -> None:
+        """What Kafka had acknowledged and has lost is sent by the next lead."""
         async with self._database.begin() as tx:
-            await acknowledged.send_again(tx.driver, lost)
-        RELAY_REGAINED.inc(len(lost))
-        said = {f"{topic}/{number}": [ends[topic, number].next, end] for (topic, number), end in lost.items()}
-        self._logger.error("topic_cut_off", positions=said)
-        return ends | {partition: ends[partition]._replace(next=end) for partition, end in lost.items()}
+            await acknowledged.send_again(tx.driver, cut.lost)
+        RELAY_REGAINED.inc(len(cut.lost))
+        self._logger.error("topic_cut_off", goes_on_at={f"{topic}/{n}": end for (topic, n), end in cut.lost.items()})
 
     async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> list[tuple[RecordMetadata, int]]:
         """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer; each of
