@@ -11,7 +11,7 @@ from aiokafka.structs import RecordMetadata
 
 from chassis.consumer import leave
 from chassis.fence import Partition
-from chassis.kafka import brokers
+from chassis.kafka import brokers, cut_off
 from chassis.settings import ServiceSettings
 
 LOST_SECONDS: Final = 120.0
@@ -70,8 +70,8 @@ def ends_of(sent: Iterable[tuple[RecordMetadata, int]], before: Mapping[Partitio
 
 
 async def require(settings: ServiceSettings, ends: Mapping[Partition, End]) -> None:
-    """Raise `CutOff` where the broker no longer has all that it acknowledged: the first record that is later than ours
-    stands before where ours ended; `KafkaError` or `TimeoutError` when it gives no answer."""
+    """Raise `CutOff` where the broker no longer has all that it acknowledged; `KafkaError` or `TimeoutError` when it
+    gives no answer."""
     kafka = AIOKafkaConsumer(**brokers(settings), enable_auto_commit=False)
     try:
         await kafka.start()
@@ -79,14 +79,11 @@ async def require(settings: ServiceSettings, ends: Mapping[Partition, End]) -> N
         ours = {TopicPartition(*p): end for p, end in ends.items() if p[0] in there}
         if not ours:
             return
-        stops = await kafka.end_offsets(list(ours))
-        later = await kafka.offsets_for_times({tp: end.latest + 1 for tp, end in ours.items()})
+        cut = await cut_off(kafka, ours, await kafka.end_offsets(list(ours)))
     finally:
         await leave(kafka)
-    begins = {tp: stops[tp] if found is None else found.offset for tp, found in later.items()}
-    lost = {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < ours[tp].next}
-    if lost:
-        raise CutOff(lost)
+    if cut:
+        raise CutOff({(tp.topic, tp.partition): offset for tp, offset in cut.items()})
 
 
 async def read(driver: asyncpg.Connection) -> dict[Partition, End]:

@@ -21,7 +21,7 @@ from chassis.fence import Partition, Position
 from chassis.fetched import bound_fetches
 from chassis.flood import Flood
 from chassis.gathering import FETCH_WAIT_MS, Batch, Gathering
-from chassis.kafka import brokers, topic_ids
+from chassis.kafka import brokers, cut_off, topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import is_cancelled, pause
 from chassis.settings import ServiceSettings
@@ -236,23 +236,17 @@ class Worker:
     async def _before_what_was_cut_off(
         self, kafka: AIOKafkaConsumer, positions: dict[Partition, Position], ends: Mapping[TopicPartition, int]
     ) -> dict[Partition, Position]:
-        """A broker that lost its power may have lost the end of its log, and others may have written there since. The
-        first record that is later than all that was read stands behind it; where it stands before it, the log was cut
-        off, and what came since begins there."""
-        read = {TopicPartition(*p): place.latest for p, place in positions.items() if place.latest is not None}
-        if not read:
-            return positions
-        later = await kafka.offsets_for_times({tp: latest + 1 for tp, latest in read.items()})
-        begins = {tp: ends[tp] if found is None else found.offset for tp, found in later.items()}
-        cut = {(tp.topic, tp.partition): begin for tp, begin in begins.items() if begin < positions[tp].next}
+        """Positions, and where the log was cut off below one, moved to what came since."""
+        known = {TopicPartition(*p): (at.next, at.latest) for p, at in positions.items() if at.latest is not None}
+        cut = await cut_off(kafka, known, ends) if known else {}
         if not cut:
             return positions
         LOG_CUT.labels(self.name).inc(len(cut))
-        moves = {partition: (positions[partition].next, begin) for partition, begin in cut.items()}
+        moves: dict[Partition, tuple[int, int]] = {tp: (positions[tp].next, begin) for tp, begin in cut.items()}
         self._log.error("log_cut_off", positions={f"{topic}/{n}": move for (topic, n), move in moves.items()})
         async with self._database.begin() as tx:
             await fence.advance(tx.driver, self.consumer.name, moves)
-        return positions | {p: positions[p]._replace(next=begin) for p, begin in cut.items()}
+        return positions | {tp: positions[tp]._replace(next=begin) for tp, begin in cut.items()}
 
     def _require_fetching(self, kafka: AIOKafkaConsumer) -> None:
         """With nothing left to gather, every partition that is not paused is asked for again and again."""

@@ -1,11 +1,11 @@
 """Kafka as the chassis needs it: how its brokers are reached, and a topic's identity, which aiokafka does not tell."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -45,6 +45,17 @@ def hold_fetches(kafka: AIOKafkaConsumer, *, wait_ms: int, min_bytes: int) -> No
     """From the next fetch on, Kafka holds one until there are so many bytes, but no longer than this."""
     fetcher = kafka._fetcher  # noqa: SLF001  # it reads them for each request; the consumer takes them only once
     fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = wait_ms, min_bytes  # noqa: SLF001
+
+
+async def cut_off(
+    kafka: AIOKafkaConsumer, known: Mapping[TopicPartition, tuple[int, int]], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Where partitions go on that lost their end, with the power of their broker, after it was known: `known` is the
+    offset behind what was there, and the latest time of it in milliseconds. The first record that is later stands at or
+    behind that offset in a log that is whole; before it, what was there is gone, and what came since begins there."""
+    later = await kafka.offsets_for_times({tp: latest + 1 for tp, (_, latest) in known.items()})
+    goes_on = {tp: ends[tp] if found is None else found.offset for tp, found in later.items()}
+    return {tp: offset for tp, offset in goes_on.items() if offset < known[tp][0]}
 
 
 async def topic_ids(kafka: AIOKafkaConsumer, topics: Iterable[str]) -> dict[str, UUID]:

@@ -28,9 +28,9 @@ TABLES = (
     """,
     # The relay sends them before the rows of their epoch, from lanes of their own, in which an epoch is its position.
     """
-    INSERT INTO relay_cursor (lane, position)
-    SELECT 2000000 + lane, (SELECT epoch FROM epoch) FROM lane_count
-    CROSS JOIN LATERAL generate_series(0, lanes - 1) AS lane
+    INSERT INTO relay_cursor (lane, position, settled)
+    SELECT 2000000 + lane, epoch, epoch FROM epoch
+    CROSS JOIN lane_count CROSS JOIN LATERAL generate_series(0, lanes - 1) AS lane
     """,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from chassis import Runtime
+from chassis import Runtime, acknowledged
 from chassis.lanes import lane_of
 from contracts import decode, topics
 from contracts.ledger import EntryCause, PointsChanged, PostingRefused
@@ -203,6 +203,26 @@ async def test_a_restarted_ledger_tells_nothing_twice_and_leaves_nothing_out(bus
         records = await told(bus.servers, 20)
     assert [record.body["seq"] for record in records] == list(range(1, 21))
     assert len({record.headers["ce_id"] for record in records}) == 20
+
+
+async def test_what_kafka_may_have_lost_is_told_again_and_nothing_is_left_to_tell(bus: Bus) -> None:
+    await publish(bus.servers, topics.PROGRAMMES.name, PROGRAMME)
+    await publish(bus.servers, topics.POSTINGS.name, *[asked(f"a-{n}", Award(amount=1)) for n in range(3)])
+    async with bus.running():
+        await told(bus.servers, 3)
+    cursors = await bus.sql("SELECT lane, position FROM relay_cursor ORDER BY lane")
+    connection = await asyncpg.connect(bus.url)
+    await acknowledged.send_again(connection, {})
+    await connection.close()
+    async with bus.running():
+        records = await told(bus.servers, 6)
+
+        async def all_is_sent() -> bool:
+            return await bus.sql("SELECT lane, position FROM relay_cursor ORDER BY lane") == cursors
+
+        await wait_until(all_is_sent, what="the cursors, those of seals and epochs too, to stand where they stood")
+    assert [record.headers["ce_position"] for record in records] == ["1", "2", "3", "1", "2", "3"]
+    assert len({record.headers["ce_id"] for record in records}) == 3
 
 
 async def test_every_seal_is_told_once_and_also_lies_in_a_file(bus: Bus, tmp_path: Path) -> None:

@@ -86,7 +86,11 @@ async def raise_to(driver: asyncpg.Connection, epoch: int, started: Sequence[Sta
             start.key,
             one.signature,
         )
-        await driver.execute("UPDATE relay_cursor SET position = $2 WHERE lane = $1", start.lane, start.position)
+        await driver.execute(
+            "UPDATE relay_cursor SET position = $2, settled = LEAST(settled, $2) WHERE lane = $1",
+            start.lane,
+            start.position,
+        )
 
 
 async def sent_upto(driver: asyncpg.Connection) -> dict[int, int]:

@@ -40,8 +40,8 @@ async def highest(driver: asyncpg.Connection) -> dict[int, int]:
 async def move_cursors(driver: asyncpg.Connection, reached: Mapping[int, int]) -> None:
     """Let the relay go on behind these positions."""
     await driver.execute(
-        "UPDATE relay_cursor AS c SET position = m.position FROM unnest($1::int[], $2::bigint[]) AS m (lane, position)"
-        " WHERE c.lane = m.lane",
+        "UPDATE relay_cursor AS c SET (position, settled) = (m.position, m.position)"
+        " FROM unnest($1::int[], $2::bigint[]) AS m (lane, position) WHERE c.lane = m.lane",
         list(reached),
         list(reached.values()),
     )
