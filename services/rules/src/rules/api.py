@@ -302,6 +302,7 @@ async def preview_earnings(request: Request, shop: OpaqueId, body: PreviewBody, 
     found: Preview = await _run(request, preview, AskPreview(order, body.at, body.version, body.first_order))
     return PreviewView(
         points=found.points,
+        earning_off=found.earning_off,
         rule_set_version=found.version,
         awards=[
             PreviewAward(

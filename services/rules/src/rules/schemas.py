@@ -252,7 +252,8 @@ class PreviewAward(Response):
 class PreviewView(Response):
     """What a cart would earn."""
 
-    points: int
+    points: int = Field(description="What it would be given: 0 while earning is off, whatever its rules say.")
+    earning_off: bool = Field(description="The programme is off, or was at that time: `awards` are given to nobody.")
     rule_set_version: int
     awards: list[PreviewAward]
     rules: list[RuleOutcomeView]

@@ -159,6 +159,17 @@ async def test_a_preview_may_be_of_a_draft_and_as_of_a_time(bench: Any) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "rule_set_not_found")
 
 
+async def test_a_preview_says_that_earning_is_off(bench: Any) -> None:
+    await bench.open_shop()
+    cart = {"lines": [{"product": "p1", "unit_price": 1000}]}
+    told = []
+    for on in (True, False, True):
+        await bench.call("PUT", "programme", {**PROGRAMME, "on": on})
+        found = (await bench.call("POST", "earnings/preview", cart)).json()
+        told.append((found["points"], found["earning_off"], [award["points"] for award in found["awards"]]))
+    assert told == [(10, False, [10]), (0, True, [10]), (10, False, [10])]
+
+
 async def test_a_preview_in_another_currency_needs_its_rate(bench: Any) -> None:
     await bench.open_shop()
     cart = {"lines": [{"product": "p1", "unit_price": 1000}], "currency": "JPY"}

@@ -89,6 +89,7 @@ class Preview:
 
     version: int
     points: int
+    earning_off: bool
     rules: list[RuleOutcome]
     grants: dict[str, tuple[str, int]]
     """By rule: the step at which its points are granted, and days until they are usable."""
@@ -127,8 +128,8 @@ async def _preview(tx: Transaction, command: AskPreview) -> Preview | RulesError
     ]  # fmt: skip
     outcomes = _outcomes(rules, evaluation.verdicts, explained, order, compiled.currency)
     grants = {rule.id: (rule.grant.on.value, rule.grant.after_days) for rule in rules.rules}
-    points = evaluation.points if deciding.awards(placed_at) else 0
-    return Preview(version, points, outcomes, grants)
+    awards = deciding.awards(placed_at)
+    return Preview(version, evaluation.points if awards else 0, not awards, outcomes, grants)
 
 
 def _outcomes(
