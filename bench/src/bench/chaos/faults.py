@@ -4,6 +4,7 @@ import asyncio
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,10 +13,11 @@ import asyncpg
 import psutil
 
 from chassis.faults import is_transient
+from contracts import topics
 from local import child
+from local import system as parts
 from local.paths import SERVICES
-from local.system import service_environment
-from testkit import wait_until
+from testkit import power, wait_until
 from testkit.system import System
 
 SESSION_SECONDS: Final = 6.0
@@ -49,6 +51,15 @@ KEEPERS: Final = {
 
 EVERY_NTH_IS_A_KEEPERS: Final = 10
 
+EVERY_NTH_LOSES_POWER: Final = 15
+"""Each costs a start of Kafka after an unclean end, and two minutes of events sent again."""
+
+LOST_WITH_POWER: Final = (topics.PROGRAMMES.name, topics.POSTINGS.name, topics.LEDGER.name, topics.SEALS.name)
+"""Topics of our own. What a shop's platform sent and nobody has read is its own to send again."""
+
+UNWRITTEN_SECONDS: Final = 30.0
+"""A system writes what it has in memory after so long."""
+
 KEPT_OUT_SECONDS: Final = (0.5, 4.0)
 """Over a batch's and a relay's back-off, so that they ask again more than once."""
 
@@ -60,6 +71,15 @@ LAST_FAULTS: Final = 20
 
 PAUSE_SECONDS: Final = (0.2, 2.5)
 """Between two faults: some hit a part that has not come back from the last one."""
+
+
+@dataclass
+class Done:
+    """What was done."""
+
+    faults: int = 0
+    power_losses: int = 0
+    """Of them."""
 
 
 @dataclass
@@ -76,7 +96,7 @@ class Replica:
         """Start it, or start it again."""
         name = self.service.upper()
         environment = {
-            **service_environment(self.system.settings, self.service),
+            **parts.service_environment(self.system.settings, self.service),
             f"{name}_HTTP_PORT": str(self._port),
             f"{name}_INSTANCE": f"{self.service}-second",
             f"{name}_SESSION_TIMEOUT_MS": str(int(SESSION_SECONDS * 1000)),
@@ -109,23 +129,27 @@ async def campaign(
     chance: random.Random,
     told: Callable[[str], None],
     nearly_done: Callable[[], None],
-) -> int:
-    """Hurt the system so many times; how many faults there were. `nearly_done` is called when few are left."""
-    faults = 0
-    while faults < kills:
+) -> Done:
+    """Hurt the system so many times. `nearly_done` is called when few are left."""
+    done = Done()
+    while done.faults < kills:
+        faults = done.faults
         if faults == max(0, kills - LAST_FAULTS):
             nearly_done()
         await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
         if faults % EVERY_NTH_FREEZES == EVERY_NTH_FREEZES - 1:
             name = await _freeze(system, chance)
+        elif faults % EVERY_NTH_LOSES_POWER == EVERY_NTH_LOSES_POWER // 2:
+            name = await _lose_power(system, chance)
+            done.power_losses += name is not None
         elif faults % EVERY_NTH_IS_A_KEEPERS == EVERY_NTH_IS_A_KEEPERS // 2:
             name = await _keep(system, chance)
         else:
             name = _kill(system, replicas, chance)
         if name is not None:
-            faults += 1
-            told(f"fault {faults} of {kills}: {name}")
-    return faults
+            done.faults += 1
+            told(f"fault {done.faults} of {kills}: {name}")
+    return done
 
 
 def _kill(system: System, replicas: list[Replica], chance: random.Random) -> str | None:
@@ -154,6 +178,33 @@ async def _freeze(system: System, chance: random.Random) -> str | None:
         if process.is_running():
             process.resume()
     return f"{part} frozen beyond its session"
+
+
+async def _lose_power(system: System, chance: random.Random) -> str | None:
+    """Kafka ends, and with it goes a part of what it had acknowledged and its system not written yet."""
+    try:
+        kafka = system.process("kafka")
+        supervisor = kafka.parent()
+        assert supervisor is not None
+        supervisor.suspend()  # or it starts the broker while its files are being cut
+    except (LookupError, psutil.NoSuchProcess):
+        return None
+    try:
+        kafka.kill()
+        # Nobody else may ask for its end: whoever started it is halted.
+        await wait_until(lambda: kafka.status() == psutil.STATUS_ZOMBIE, what="Kafka to end")
+        unwritten_ms = 1000 * (time.time() - UNWRITTEN_SECONDS)
+        lost = 0
+        for topic in LOST_WITH_POWER:
+            for segment in (parts.kafka(system.settings).folder / "data").glob(f"{topic}-*/*.log"):
+                batches = power.batches(segment)
+                unwritten = sum(batch.latest_ms > unwritten_ms for batch in batches)
+                gone = chance.randint(0, unwritten)
+                power.cut_off(segment, len(batches) - gone)
+                lost += gone
+    finally:
+        supervisor.resume()
+    return f"Kafka lost its power, and {lost} batches"
 
 
 async def _keep(system: System, chance: random.Random) -> str:

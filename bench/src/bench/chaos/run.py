@@ -40,7 +40,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                     replica.start()
                 stop = asyncio.Event()
                 flow = asyncio.create_task(story.flow(stop))
-                faults = await campaign(
+                done = await campaign(
                     system, replicas, kills, random.Random(seed), told, nearly_done=story.leave_nothing
                 )
                 stop.set()
@@ -56,7 +56,8 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                     replica.stop()
             told(str(verdict))
     return verdict, [
-        Figure("faults", faults, "faults"),
+        Figure("faults", done.faults, "faults"),
+        Figure("power_losses", done.power_losses, "faults"),
         Figure("orders", verdict.orders, "orders"),
         Figure("events", verdict.events, "events"),
         Figure("checkouts", verdict.checkouts, "checkouts"),

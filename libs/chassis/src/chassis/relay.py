@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
@@ -23,9 +22,9 @@ from chassis.acknowledged import CutOff, End
 from chassis.database import LONGEST_BACKOFF_SECONDS, Database, UseCase
 from chassis.faults import is_transient
 from chassis.fence import Partition
-from chassis.kafka import brokers
 from chassis.outbox import Log, Outgoing
 from chassis.pauses import pause
+from chassis.producer import Producer
 from chassis.settings import ServiceSettings
 from chassis.telemetry import RELAY_LAG, RELAY_LEADER, RELAY_REGAINED, RELAY_SENT
 from contracts import topics
@@ -41,17 +40,14 @@ BUSY_MS = 25
 """First pause after an empty look, for rows of other processes: those of this one wake it at once. Doubles up to
 `relay_idle_ms`; shorter, half of all looks found nothing while rows came every few dozen milliseconds."""
 
-MAX_BATCH_BYTES = 768 * 1024
-"""Bytes of one Kafka batch: over the largest event with its headers, under the broker's limit of 1 MiB."""
-
 HOUSEKEEPING_SECONDS = 5.0
 """How often the lag is measured and sent rows are dropped."""
 
 STALLED_SECONDS = 60.0
 """For Kafka to take a round: over the client's own time-outs. One that hangs is given up; another sends all again."""
 
-STOP_SECONDS = 5.0
-"""For the rows that are left, and then for a producer to end: it flushes, which a broker that is away never lets it."""
+LAST_SECONDS = 5.0
+"""For the rows that are left when it is told to stop."""
 
 DROP_ROWS = 1_000
 """Sent rows are dropped in batches of so many per lane: short transactions, and little to look at while all rows are
@@ -84,6 +80,8 @@ class Relay:
         self._settings = settings
         self._owner = owner
         self._present = present
+        self._producer: Producer | None = None
+        """Of this lead, once it has something to send or had something sent."""
         self.problem: str | None = None
         """A bug that keeps it from sending; readiness tells."""
         self._logger = structlog.get_logger().bind(relay=service)
@@ -122,54 +120,39 @@ class Relay:
         RELAY_LEADER.set(1)
         if self._present is not None:
             await self._database.execute(self._present, [])
-        producer = AIOKafkaProducer(
-            **brokers(self._settings),
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=MAX_BATCH_BYTES,
-            max_request_size=4 * MAX_BATCH_BYTES,
-            linger_ms=0,
-        )
+        cursors, ends = await self._cursors(), await self._acknowledged()
+        housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
         try:
-            cursors = await self._cursors()
-            housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
-            try:
-                await self._send(producer, cursors, await self._acknowledged(), stop)
-            except CutOff as cut:
-                await self._send_again(cut)
-                raise
-            finally:
-                housekeeping.cancel()
-                await asyncio.gather(housekeeping, return_exceptions=True)
+            await self._send(cursors, ends, stop)
+        except CutOff as cut:
+            await self._send_again(cut)
+            raise
         finally:
-            try:
-                await asyncio.wait_for(producer.stop(), STOP_SECONDS)
-            except TimeoutError:  # a broker that is away; what it did not acknowledge is sent again
-                await producer.client.close()
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+            await self._hang_up()
             if stop.is_set():
                 async with self._database.begin() as tx:
                     await lease.give_up(tx.driver, LEASE, self._owner)
 
-    async def _send(
-        self, producer: AIOKafkaProducer, cursors: dict[int, int], ends: dict[Partition, End], stop: asyncio.Event
-    ) -> None:
+    async def _send(self, cursors: dict[int, int], ends: dict[Partition, End], stop: asyncio.Event) -> None:
         """Read, send, move the cursor; again and again."""
+        if ends:  # what is lost of them is noticed now, and not with the next row
+            await self._connected(ends)
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
         pause_ms = BUSY_MS
         end_at: float | None = None
-        connected = False
         while True:
             if stop.is_set() and end_at is None:
-                end_at = loop.time() + STOP_SECONDS
+                end_at = loop.time() + LAST_SECONDS
             self._database.committed.clear()  # before the look, so that what is committed after it wakes us
             async with self._database.look() as driver:
                 rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
             if rows:
+                # Only now, where nothing was told yet: Kafka refuses a service with nothing to tell as a writer.
+                producer = await self._connected(ends)
                 async with asyncio.timeout(STALLED_SECONDS):
-                    if not connected:  # only now: Kafka refuses a service that has nothing to tell as a writer
-                        await producer.start()
-                        connected = True
                     sent = await self._publish(producer, rows)
                 reached = acknowledged.ends_of(sent, ends)
                 await self._move(cursors, rows, reached)
@@ -191,14 +174,26 @@ class Relay:
             elif len(rows) < SMALL_ROUND:
                 await pause(stop, GATHER_SECONDS)
 
-    async def _acknowledged(self) -> dict[Partition, End]:
-        """Where what Kafka has acknowledged ends, if it still has all of it."""
-        async with self._database.begin() as tx:
-            ends = await acknowledged.read(tx.driver)
-        if ends:
+    async def _connected(self, ends: Mapping[Partition, End]) -> Producer:
+        """Kafka, which has all that it has acknowledged: looked up for each new connection. Raises `CutOff`."""
+        if self._producer is None or self._producer.is_broken:
+            await self._hang_up()
             async with asyncio.timeout(STALLED_SECONDS):
-                await acknowledged.require(self._settings, ends)
-        return ends
+                if ends:
+                    await acknowledged.require(self._settings, ends)
+                self._producer = Producer(self._settings)
+                await self._producer.start()
+        return self._producer
+
+    async def _hang_up(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.hang_up()
+
+    async def _acknowledged(self) -> dict[Partition, End]:
+        """Where what Kafka has acknowledged ends."""
+        async with self._database.begin() as tx:
+            return await acknowledged.read(tx.driver)
 
     async def _send_again(self, cut: CutOff) -> None:
         """What Kafka had acknowledged and has lost is sent by the next lead."""
@@ -207,7 +202,7 @@ class Relay:
         RELAY_REGAINED.inc(len(cut.lost))
         self._logger.error("topic_cut_off", goes_on_at={f"{topic}/{n}": end for (topic, n), end in cut.lost.items()})
 
-    async def _publish(self, producer: AIOKafkaProducer, rows: Sequence[Outgoing]) -> list[tuple[RecordMetadata, int]]:
+    async def _publish(self, producer: Producer, rows: Sequence[Outgoing]) -> list[tuple[RecordMetadata, int]]:
         """Send rows as whole batches, a lane's rows to one partition in their order, and wait for every answer; each of
         them, with how many records it is about."""
         by_partition: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
@@ -232,7 +227,7 @@ class Relay:
                         raise RuntimeError(f"event {row.id} of {len(row.body)} bytes does not fit a batch")
             sent.append(await producer.send_batch(builder, topic, partition=partition))
             records.append(builder.record_count())
-        return list(zip(await asyncio.gather(*sent), records, strict=True))
+        return list(zip(await producer.answers(sent), records, strict=True))
 
     def _headers(self, row: Outgoing, time: bytes) -> list[tuple[str, bytes]]:
         """CloudEvents attributes in binary mode, and the place, by which readers know a repeat."""

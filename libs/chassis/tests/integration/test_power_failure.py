@@ -1,22 +1,27 @@
 """A broker that loses its power loses the end of its topics, though it had acknowledged it: a system keeps what it
 writes in memory for half a minute. Databases do not: what they know of is more than what is there."""
 
+import asyncio
 import json
-import struct
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import RecordMetadata
 from prometheus_client import REGISTRY
 
+from chassis.producer import Producer
 from contracts import topics
 from local import child
 from local import topics as made
 from local.kafka import Kafka
 from testkit import wait_until
+from testkit.power import cut_off
 from testkit.probe import Probe, activity
 
 START_SECONDS = 60
@@ -42,23 +47,18 @@ class Broker:
         self.stop()
         for topic, batches in kept.items():
             for segment in (self.kafka.folder / "data").glob(f"{topic}-*/*.log"):
-                _cut(segment, batches)
+                cut_off(segment, batches)
+
+    def halt(self) -> None:
+        """It answers nobody any more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def _cut(segment: Path, kept: int) -> None:
-    """Keep the first batches of a segment: each has its length behind its offset."""
-    content = segment.read_bytes()
-    end = 0
-    while kept and end < len(content):
-        end += 12 + struct.unpack_from(">i", content, end + 8)[0]
-        kept -= 1
-    segment.write_bytes(content[:end])
 
 
 @pytest.fixture
@@ -111,6 +111,40 @@ async def test_services_that_live_through_it_go_on_by_themselves(probe: Probe, b
         await wait_until(lambda: _posted(probe, range(11)), timeout_seconds=AGAIN_SECONDS, what="all postings")
         assert (await runtime.readiness()) == (True, [])
     assert await probe.effects() == [f"corner/a-{n}" for n in range(11)]
+    # Nothing newer stands before what was lost: a reader that meets it would take the others for repeats.
+    reached: dict[bytes, int] = {}
+    for record in await _records(probe):
+        headers = dict(record.headers)
+        lane, position = headers["ce_lane"], int(headers["ce_position"])
+        assert position <= reached.get(lane, 0) + 1
+        reached[lane] = max(position, reached.get(lane, 0))
+
+
+async def test_what_is_under_way_when_a_connection_breaks_is_not_sent_again_by_the_client(
+    probe: Probe, broker: Broker
+) -> None:
+    """Behind it the broker may lack what came before: only whoever sends knows, after a look."""
+    producer = Producer(probe.settings)
+    await producer.start()
+    try:
+        await producer.answers([await _batch(producer, b"first")])
+        broker.halt()
+        under_way = await _batch(producer, b"second")
+        broker.lose_power()
+        with pytest.raises(KafkaConnectionError):
+            await producer.answers([under_way])
+        assert producer.is_broken
+        broker.start()
+        assert [record.value for record in await _records(probe)] == [b"first"]
+    finally:
+        await producer.hang_up()
+    assert [record.value for record in await _records(probe)] == [b"first"]
+
+
+async def _batch(producer: Producer, value: bytes) -> asyncio.Future[RecordMetadata]:
+    builder = producer.create_batch()
+    builder.append(key=None, value=value, timestamp=None, headers=[])
+    return await producer.send_batch(builder, topics.POSTINGS.name, partition=0)
 
 
 async def _ten(probe: Probe) -> None:
@@ -126,15 +160,20 @@ async def _posted(probe: Probe, numbers: range) -> bool:
 
 async def _names(probe: Probe) -> set[str]:
     """Of all postings that are on the topic now."""
-    names = set()
+    return {json.loads(record.value)["posting"] for record in await _records(probe)}
+
+
+async def _records(probe: Probe) -> list[ConsumerRecord]:
+    """All that is on the topic of postings now."""
+    found = []
     async with AIOKafkaConsumer(bootstrap_servers=probe.bootstrap_servers, auto_offset_reset="earliest") as kafka:
         partitions = [TopicPartition(topics.POSTINGS.name, number) for number in range(topics.POSTINGS.partitions)]
         kafka.assign(partitions)
         ends = await kafka.end_offsets(partitions)
         while [tp for tp in partitions if await kafka.position(tp) < ends[tp]]:
             for records in (await kafka.getmany(timeout_ms=200)).values():
-                names.update(json.loads(record.value)["posting"] for record in records)
-    return names
+                found += records
+    return found
 
 
 def _counted() -> tuple[float, float]:

@@ -159,6 +159,11 @@ def _page() -> Iterator[str]:
         " With three copies it is\nacknowledged when two have it (`min.insync.replicas=2`). Bodies count unpacked:"
         " publishers may compress with any of Kafka's codecs."
     )
+    yield (
+        "\nEach of our own events comes at least once, in order; what comes again has the same place and id, and may"
+        " stand behind newer ones.\nA reader of the topic `ledger` that meets a `seq` above the next has missed some:"
+        " they are to be had with `after_seq` of a statement."
+    )
     yield "\nWriters are an ACL of the broker: whoever may write `postings` mints points."
     for topic in ALL:
         yield f"\n## Topic `{topic.name}`\n\n{topic.about} Key: {topic.key}."
