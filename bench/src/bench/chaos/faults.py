@@ -37,6 +37,9 @@ KILLS: Final = {
 REPLICATED: Final = ("rules", "ledger")
 """Services that run a second worker, so that what a frozen one holds is taken from it."""
 
+GENTLE: Final = 0.25
+"""Share of parts that are told to end, as if a new version of them were put in their place, instead of being killed."""
+
 EVERY_NTH_FREEZES: Final = 10
 
 KEEPERS: Final = {
@@ -158,11 +161,15 @@ def _kill(system: System, replicas: list[Replica], chance: random.Random) -> str
     if replica is not None and chance.random() < 0.3:
         replica.kill()
         return f"kill -9 of the second {part}"
+    gently = chance.random() < GENTLE
     try:
-        system.kill(part)
+        if gently:
+            system.end(part)
+        else:
+            system.kill(part)
     except (LookupError, psutil.NoSuchProcess):
         return None  # not back yet from the last one
-    return f"kill -9 of {part}"
+    return f"{part} told to end" if gently else f"kill -9 of {part}"
 
 
 async def _freeze(system: System, chance: random.Random) -> str | None:

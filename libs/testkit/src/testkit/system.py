@@ -89,6 +89,12 @@ class System:
         process.kill()
         return int(process.pid)
 
+    def end(self, part: str) -> None:
+        """Ask a part to end, as whoever puts a new version of it in its place would."""
+        every = (*parts.engines(self.settings), *parts.applications(self.settings))
+        (stop_signal,) = (one.command.stop_signal for one in every if one.name == part)
+        self.process(part).send_signal(stop_signal)
+
     def pause(self, part: str) -> psutil.Process:
         """Stop a part in its tracks, as a long pause of its machine would; `resume()` it on the process returned."""
         process = self.process(part)
