@@ -9,14 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
 import psutil
 
-from chassis.faults import is_transient
+from bench.chaos import keepers
 from contracts import topics
 from local import child
 from local import system as parts
-from local.paths import SERVICES
 from testkit import power, wait_until
 from testkit.system import System
 
@@ -42,32 +40,20 @@ GENTLE: Final = 0.25
 
 EVERY_NTH_FREEZES: Final = 10
 
-KEEPERS: Final = {
-    "{role} may not log in": ('ALTER ROLE "{role}" NOLOGIN', 'ALTER ROLE "{role}" LOGIN'),
-    "{role} may only read": (
-        'ALTER ROLE "{role}" SET default_transaction_read_only = on',
-        'ALTER ROLE "{role}" RESET default_transaction_read_only',
-    ),
-    "{role} is thrown out": ("SELECT", "SELECT"),
-}
-"""What the keeper of a database does to the service that uses it, and how it is undone."""
-
 EVERY_NTH_IS_A_KEEPERS: Final = 10
 
 EVERY_NTH_LOSES_POWER: Final = 15
 """Each costs a start of Kafka after an unclean end, and two minutes of events sent again."""
+
+EVERY_NTH_IS_PUT_BACK: Final = 30
+PUT_BACK: Final = (12, 21)
+"""Of so many faults, the one that copies a database and the one that puts it back: some twenty seconds in between."""
 
 LOST_WITH_POWER: Final = (topics.PROGRAMMES.name, topics.POSTINGS.name, topics.LEDGER.name, topics.SEALS.name)
 """Topics of our own. What a shop's platform sent and nobody has read is its own to send again."""
 
 UNWRITTEN_SECONDS: Final = 30.0
 """A system writes what it has in memory after so long."""
-
-KEPT_OUT_SECONDS: Final = (0.5, 4.0)
-"""Over a batch's and a relay's back-off, so that they ask again more than once."""
-
-KEEPER_SECONDS: Final = 60.0
-"""For a server that was killed to be back."""
 
 LAST_FAULTS: Final = 20
 """They take a minute or more."""
@@ -83,6 +69,10 @@ class Done:
     faults: int = 0
     power_losses: int = 0
     """Of them."""
+    put_back: int = 0
+    """Databases of services, of them."""
+    copy_of: str | None = None
+    """The service whose database was copied last, until it is put back."""
 
 
 @dataclass
@@ -145,14 +135,31 @@ async def campaign(
         elif faults % EVERY_NTH_LOSES_POWER == EVERY_NTH_LOSES_POWER // 2:
             name = await _lose_power(system, chance)
             done.power_losses += name is not None
+        elif faults % EVERY_NTH_IS_PUT_BACK in PUT_BACK:
+            name = await _put_back(system, replicas, done)
         elif faults % EVERY_NTH_IS_A_KEEPERS == EVERY_NTH_IS_A_KEEPERS // 2:
-            name = await _keep(system, chance)
+            name = await keepers.keep_out(system, chance)
         else:
             name = _kill(system, replicas, chance)
         if name is not None:
             done.faults += 1
             told(f"fault {done.faults} of {kills}: {name}")
     return done
+
+
+async def _put_back(system: System, replicas: list[Replica], done: Done) -> str:
+    """A service's database goes back to where it was some faults ago, and everything else has gone on."""
+    service = done.copy_of
+    if service is None:
+        done.copy_of = service = keepers.PUT_BACK[done.put_back % len(keepers.PUT_BACK)]
+        return await keepers.copy(system, service)
+    name = await keepers.put_back(system, service)
+    for replica in replicas:
+        if replica.service == service:
+            replica.kill()
+    done.copy_of = None
+    done.put_back += 1
+    return name
 
 
 def _kill(system: System, replicas: list[Replica], chance: random.Random) -> str | None:
@@ -212,34 +219,3 @@ async def _lose_power(system: System, chance: random.Random) -> str | None:
     finally:
         supervisor.resume()
     return f"Kafka lost its power, and {lost} batches"
-
-
-async def _keep(system: System, chance: random.Random) -> str:
-    """Whoever keeps the database server lets a service in no more, or only to read, and after a moment as before."""
-    role = chance.choice(SERVICES)
-    what, (done, undone) = chance.choice(list(KEEPERS.items()))
-    thrown_out = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
-    await _as_keeper(system, done.format(role=role), thrown_out)
-    await asyncio.sleep(chance.uniform(*KEPT_OUT_SECONDS))
-    await _as_keeper(system, undone.format(role=role))
-    return what.format(role=role)
-
-
-async def _as_keeper(system: System, *statements: str) -> None:
-    """As soon as the server answers: it may have been killed just now."""
-
-    async def done() -> bool:
-        try:
-            keeper = await asyncpg.connect(system.database_url("ledger"))
-            try:
-                for statement in statements:
-                    await keeper.execute(statement)
-            finally:
-                await keeper.close()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            return False
-        return True
-
-    await wait_until(done, timeout_seconds=KEEPER_SECONDS, what="Postgres to answer its keeper")

@@ -58,6 +58,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
     return verdict, [
         Figure("faults", done.faults, "faults"),
         Figure("power_losses", done.power_losses, "faults"),
+        Figure("databases_put_back", done.put_back, "faults"),
         Figure("orders", verdict.orders, "orders"),
         Figure("events", verdict.events, "events"),
         Figure("checkouts", verdict.checkouts, "checkouts"),
