@@ -69,8 +69,8 @@ class Done:
     faults: int = 0
     power_losses: int = 0
     """Of them."""
-    put_back: int = 0
-    """Databases of services, of them."""
+    put_back: list[str] = field(default_factory=list)
+    """Services whose databases were put back, one after the other."""
     copy_of: str | None = None
     """The service whose database was copied last, until it is put back."""
 
@@ -151,14 +151,14 @@ async def _put_back(system: System, replicas: list[Replica], done: Done) -> str:
     """A service's database goes back to where it was some faults ago, and everything else has gone on."""
     service = done.copy_of
     if service is None:
-        done.copy_of = service = keepers.PUT_BACK[done.put_back % len(keepers.PUT_BACK)]
+        done.copy_of = service = keepers.PUT_BACK[len(done.put_back) % len(keepers.PUT_BACK)]
         return await keepers.copy(system, service)
     name = await keepers.put_back(system, service)
     for replica in replicas:
         if replica.service == service:
             replica.kill()
     done.copy_of = None
-    done.put_back += 1
+    done.put_back.append(service)
     return name
 
 

@@ -46,7 +46,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
                 stop.set()
                 await flow
                 told("no more faults; waiting for calm")
-                verdict = await judge(system, story, receiver)
+                verdict = await judge(system, story, receiver, told_again="notifications" in done.put_back)
                 for service in SERVICES if verdict.stuck else ():
                     told(
                         f"{service} said last:\n" + "\n".join(system.log(service).read_text().splitlines()[-LAST_SAID:])
@@ -58,7 +58,7 @@ async def run(kills: int, *, seed: int, told: Callable[[str], None] = print) -> 
     return verdict, [
         Figure("faults", done.faults, "faults"),
         Figure("power_losses", done.power_losses, "faults"),
-        Figure("databases_put_back", done.put_back, "faults"),
+        Figure("databases_put_back", len(done.put_back), "faults"),
         Figure("orders", verdict.orders, "orders"),
         Figure("events", verdict.events, "events"),
         Figure("checkouts", verdict.checkouts, "checkouts"),

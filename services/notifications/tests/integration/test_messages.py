@@ -31,6 +31,36 @@ async def test_a_member_is_told_of_points_earned(world: Any) -> None:
     assert mail["Message-ID"] == f"<{delivery}@shop.example>"
 
 
+async def test_what_the_rules_give_for_one_order_is_one_mail_and_a_webhook_each(desk: Any) -> None:
+    async with desk.running("api"):
+        await desk.open_shop_directly("m-1")
+        await desk.put("/webhooks/shop-system", {"url": "http://127.0.0.1:9/hook"})
+    await desk.tell(
+        *(desk.entry("m-1", change=points, order="o-1") for points in (10, 20, 30)),
+        desk.entry("m-2", change=1, order="o-1"),
+        desk.entry("m-1", change=4, order="o-2"),
+        desk.entry("m-1", "revoke", change=-10, order="o-1"),
+        desk.entry("m-1", "revoke", change=-20, order="o-1"),
+        desk.entry("m-1", "credit", change=7, order=None),
+        desk.entry("m-1", "credit", change=8, order=None),
+    )
+    asked = (
+        "SELECT json_build_array(m.scenario, m.facts->'change', m.facts->'available', m.facts->'order')"
+        " FROM delivery AS d JOIN message AS m USING (message) WHERE m.member = 'm-1' AND d.channel = '{}'"
+        " ORDER BY d.number"
+    )
+    assert [json.loads(row) for row in await desk.query(asked.format("email"))] == [
+        ["points_earned", 60, 103, "o-1"],
+        ["points_earned", 4, 104, "o-2"],
+        ["points_revoked", -30, 106, "o-1"],
+        ["points_adjusted", 7, 107, None],
+        ["points_adjusted", 8, 108, None],
+    ]
+    each = [json.loads(row)[1] for row in await desk.query(asked.format("webhook"))]
+    assert each == [10, 20, 30, 4, -10, -20, 7, 8]
+    assert await desk.query("SELECT count(*) FROM message AS m WHERE member = 'm-1'") == [5 + 5]
+
+
 async def test_other_assets_are_not_mistaken_for_points(world: Any) -> None:
     async with world.running():
         await world.open_shop("m-1")

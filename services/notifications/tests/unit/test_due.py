@@ -20,6 +20,7 @@ from notifications.domain import (
     Silence,
     due,
     occurrence,
+    of_one_order,
     scenario_of,
 )
 
@@ -34,13 +35,13 @@ def entry(kind: str, *, change: Buckets, **more: Any) -> Entry:
         "order": "10042",
         "source": "rules",
         "posting": "p-7",
+        "seq": 7,
     }
     return PointsChanged(
         shop="corner",
         member="m-1",
         account="a-1",
         epoch=1,
-        seq=7,
         entry="e-7",
         kind=kind,
         at=NOW,
@@ -68,6 +69,34 @@ def test_of_points_that_wait_for_an_event_no_day_is_named(cause: EntryCause, act
     opened = LotChange(lot="7", change=30, remaining=30, activates_at=NOW)
     event = occurred(entry("award", change=Buckets(pending=30), lots=(opened,), cause=cause))
     assert (event.scenario, event.facts.activates_at) == (Scenario.POINTS_PENDING, activates_at)
+
+
+def test_of_one_order_all_points_are_told_with_the_last_balance_and_what_they_have_in_common() -> None:
+    def award(seq: int, points: int, rule: str, days: int | None) -> Occurrence:
+        ends = None if days is None else NOW + timedelta(days=days)
+        lot = LotChange(lot=str(seq), change=points, remaining=points, activates_at=NOW, expires_at=ends)
+        balances = Buckets(available=100 + seq)
+        cause = EntryCause(rule=rule, rule_version=1)
+        change = Buckets(available=points)
+        return occurred(entry("award", change=change, seq=seq, balances=balances, cause=cause, lots=(lot,)))
+
+    awards = [award(7, 30, "base", 365), award(8, 5, "organic", None), award(9, 12, "bananas", 180)]
+    together = of_one_order(awards)
+    facts = together.facts
+    assert (together.key, together.scenario) == ("a-1:1:7-9", Scenario.POINTS_EARNED)
+    assert (facts.points, facts.change, facts.available, facts.order, facts.rule) == (47, 47, 109, "10042", None)
+    assert facts.expires_at == NOW + timedelta(days=180)
+    assert of_one_order([awards[0], award(8, 5, "base", 365)]).facts.rule == "base"
+
+
+def test_of_one_order_what_is_pending_can_be_used_from_the_last_day_on() -> None:
+    def award(seq: int, days: int, activates_on: str | None = None) -> Occurrence:
+        lot = LotChange(lot=str(seq), change=5, remaining=5, activates_at=NOW + timedelta(days=days))
+        cause = EntryCause(activates_on=activates_on)
+        return occurred(entry("award", change=Buckets(pending=5), seq=seq, cause=cause, lots=(lot,)))
+
+    assert of_one_order([award(7, 14), award(8, 3)]).facts.activates_at == NOW + timedelta(days=14)
+    assert of_one_order([award(7, 14), award(8, 0, "fulfilled")]).facts.activates_at is None
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,16 @@ from notifications.domain.errors import (
     TemplateNotFound,
     TooManyEndpoints,
 )
-from notifications.domain.occurrences import Facts, Occurrence, Scenario, came, change_of, occurrence, scenario_of
+from notifications.domain.occurrences import (
+    Facts,
+    Occurrence,
+    Scenario,
+    came,
+    change_of,
+    occurrence,
+    of_one_order,
+    scenario_of,
+)
 
 __all__ = [
     "BACK_OFF",
@@ -72,6 +81,7 @@ __all__ = [
     "lead_instants",
     "next_attempt",
     "occurrence",
+    "of_one_order",
     "place_of",
     "scenario_of",
     "standing",

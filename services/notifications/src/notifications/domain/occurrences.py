@@ -1,7 +1,7 @@
 """What an entry has to tell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -142,6 +142,34 @@ def occurrence(entry: Entry, scenario: Scenario) -> Occurrence:
             expires_at=min((lot.expires_at for lot in opened if lot.expires_at is not None), default=None),
         ),
     )
+
+
+def of_one_order(occurrences: Sequence[Occurrence]) -> Occurrence:
+    """What entries of one order tell together, of one scenario and in order: nobody wants a mail for each rule.
+
+    What is one rule's own is left out; of dates, all can be used from the last and until the first.
+    """
+    first, last = occurrences[0], occurrences[-1]
+    facts = [each.facts for each in occurrences]
+    activates = [each.activates_at for each in facts]
+    return replace(
+        last,
+        key=f"{first.key}-{last.key.rpartition(':')[2]}",
+        facts=replace(
+            last.facts,
+            points=sum(each.points for each in facts),
+            change=sum(each.change for each in facts),
+            shortfall=sum(each.shortfall for each in facts),
+            reason=_common([each.reason for each in facts]),
+            rule=_common([each.rule for each in facts]),
+            activates_at=None if None in activates else max(at for at in activates if at is not None),
+            expires_at=min((each.expires_at for each in facts if each.expires_at is not None), default=None),
+        ),
+    )
+
+
+def _common(words: Sequence[str | None]) -> str | None:
+    return words[0] if len(set(words)) == 1 else None
 
 
 def _activates_at(entry: Entry, opened: Sequence[LotChange]) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,17 +11,21 @@ import structlog
 from chassis import Outcome, Transaction
 from notifications import measures, store
 from notifications.domain import (
+    Channel,
     Entry,
     Gap,
     LotChange,
     Place,
     Recipient,
+    Route,
+    Scenario,
     Silence,
     Standing,
     came,
     due,
     lead_instants,
     occurrence,
+    of_one_order,
     place_of,
     scenario_of,
     standing,
@@ -120,7 +124,7 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
     recipients = await store.reachable(tx, {(command.entry.shop, command.entry.member) for command, _ in told})
     endpoints = await store.endpoints(tx, shops)
     audiences = {shop: [each.audience for each in endpoints.get(shop, ())] for shop in shops}
-    dues, all_silences = list[Due](), list[Silence]()
+    runs, latest, all_silences = list[Run](), dict[str, Run](), list[Silence]()
     for command, scenario in told:
         entry = command.entry
         routes, silences = due(
@@ -132,12 +136,41 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
             now=tx.now,
         )
         all_silences += silences
-        if routes:
-            dues.append(Due(occurrence(entry, scenario), routes, command.traceparent))
+        if not routes:
+            continue
+        run = latest.get(entry.account)
+        if run is None or not run.takes(entry, scenario):
+            run = latest[entry.account] = Run(scenario, entry.order)
+            runs.append(run)
+        run.dues.append(Due(occurrence(entry, scenario), routes, command.traceparent))
     count_silences(all_silences)
-    await enqueue(tx, dues, endpoints)
+    await enqueue(tx, [due for run in runs for due in run.told()], endpoints)
     return Outcome()
 
+
+@dataclass(slots=True)
+class Run:
+    """Entries of an account that tell the same of one order, one after the other: each rule's points are one."""
+
+    scenario: Scenario
+    order: str | None
+    dues: list[Due] = field(default_factory=list)
+
+    def takes(self, entry: Entry, scenario: Scenario) -> bool:
+        """Whether it goes on with an entry."""
+        return self.order is not None and (self.order, self.scenario) == (entry.order, scenario)
+
+    def told(self) -> list[Due]:
+        """What is due: by e-mail all together, to the shop's systems each by itself."""
+        mails = [due for due in self.dues if EMAIL in due.routes]
+        if len(mails) < 2:
+            return self.dues
+        together = Due(of_one_order([due.occurrence for due in mails]), [EMAIL], mails[0].traceparent)
+        hooks = [replace(due, routes=[route for route in due.routes if route != EMAIL]) for due in self.dues]
+        return [together, *(due for due in hooks if due.routes)]
+
+
+EMAIL = Route(Channel.EMAIL)
 
 NOBODY = Recipient()
 """A member of whom nothing is known here."""
