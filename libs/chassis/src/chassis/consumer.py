@@ -21,7 +21,7 @@ from chassis.fence import Partition, Position
 from chassis.fetched import bound_fetches
 from chassis.flood import Flood
 from chassis.gathering import FETCH_WAIT_MS, Batch, Gathering
-from chassis.kafka import brokers, cut_off, topic_ids
+from chassis.kafka import brokers, cut_off, tell_of_ends, topic_ids
 from chassis.messages import Consumer, Message
 from chassis.pauses import is_cancelled, pause
 from chassis.settings import ServiceSettings
@@ -98,6 +98,9 @@ class Worker:
         self._busy = asyncio.Lock()
         """Held while a batch is applied, so that a revocation waits for it."""
         self._patience = STALLED_SESSIONS * settings.session_timeout_ms / 1000
+        self._reconnecting = False
+        """A connection has ended since positions were last read; what comes over the next one may be of a log that was
+        cut off and grew again."""
         self._placed_at = 0.0
         """When positions were last read, by the wall clock."""
         self._hinted_at = 0.0
@@ -139,6 +142,7 @@ class Worker:
         self._applier.next.clear()
         self._gathering.forget_all()
         self._to_hint.clear()
+        self._reconnecting = False
         bound_fetches()
         kafka = AIOKafkaConsumer(
             **brokers(self._settings),
@@ -156,6 +160,7 @@ class Worker:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             consumer_timeout_ms=FETCH_WAIT_MS,
         )
+        tell_of_ends(kafka._client, self._note_end)  # noqa: SLF001
         kafka.subscribe([self.consumer.topic.name], listener=_Assignment(self, kafka, stop))
         try:
             await asyncio.wait_for(kafka.start(), self._patience)
@@ -184,6 +189,8 @@ class Worker:
                 batch = coming.result()
                 if not batch.records:
                     self._require_fetching(kafka)
+                elif self._reconnecting:
+                    await self._look_again(kafka)
                 idle.clear()
                 coming = asyncio.create_task(self._gathering.batch(kafka, idle))
                 async with self._busy:
@@ -196,6 +203,16 @@ class Worker:
             for left in await asyncio.gather(coming, return_exceptions=True):
                 if isinstance(left, Batch):
                     left.end()
+
+    def _note_end(self) -> None:
+        self._reconnecting = True
+
+    async def _look_again(self, kafka: AIOKafkaConsumer) -> None:
+        """Go on where the log that there is now goes on; what was gathered before is dropped with its position."""
+        self._reconnecting = False
+        partitions = list(kafka.assignment())
+        self.forget([(tp.topic, tp.partition) for tp in partitions])
+        await self.find_positions(kafka, partitions)
 
     async def find_positions(self, kafka: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         """Read where these partitions stand, in the database, and seek there. A log that does not fit stops us."""

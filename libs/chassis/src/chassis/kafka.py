@@ -1,11 +1,12 @@
 """Kafka as the chassis needs it: how its brokers are reached, and a topic's identity, which aiokafka does not tell."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -45,6 +46,18 @@ def hold_fetches(kafka: AIOKafkaConsumer, *, wait_ms: int, min_bytes: int) -> No
     """From the next fetch on, Kafka holds one until there are so many bytes, but no longer than this."""
     fetcher = kafka._fetcher  # noqa: SLF001  # it reads them for each request; the consumer takes them only once
     fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = wait_ms, min_bytes  # noqa: SLF001
+
+
+def tell_of_ends(client: AIOKafkaClient, told: Callable[[], None]) -> None:
+    """Tell when a connection has ended, before another one takes its place: a broker that comes back from a loss of
+    power may have less than it had, and a client goes on with it as if nothing had been."""
+    closed = client._on_connection_closed  # noqa: SLF001  # asked for as each connection is made
+
+    def ended(*about: Any) -> None:
+        told()
+        closed(*about)
+
+    client._on_connection_closed = ended  # noqa: SLF001
 
 
 async def cut_off(

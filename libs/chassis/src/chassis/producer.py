@@ -7,13 +7,13 @@ Here whoever sends is told that the connection broke, and finds out first what i
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
-from chassis.kafka import brokers
+from chassis.kafka import brokers, tell_of_ends
 from chassis.settings import ServiceSettings
 
 MAX_BATCH_BYTES: Final = 768 * 1024
@@ -36,7 +36,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no typ
             linger_ms=0,
         )
         self._broken = asyncio.get_running_loop().create_future()
-        self.client._on_connection_closed = self._end  # noqa: SLF001  # asked for as each connection is made
+        tell_of_ends(self.client, self._end)
 
     @property
     def is_broken(self) -> bool:
@@ -67,7 +67,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no typ
         except TimeoutError:
             await self.client.close()
 
-    def _end(self, *_: Any) -> None:
+    def _end(self) -> None:
         """A connection is closed: nothing more is sent, neither on another one nor again."""
         if not self._broken.done():
             self._broken.set_result(None)

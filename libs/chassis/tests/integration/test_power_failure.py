@@ -5,18 +5,19 @@ import asyncio
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 from prometheus_client import REGISTRY
 
 from chassis.producer import Producer
-from contracts import topics
+from contracts import Event, encode, topics
 from local import child
 from local import topics as made
 from local.kafka import Kafka
@@ -118,6 +119,28 @@ async def test_services_that_live_through_it_go_on_by_themselves(probe: Probe, b
         lane, position = headers["ce_lane"], int(headers["ce_position"])
         assert position <= reached.get(lane, 0) + 1
         reached[lane] = max(position, reached.get(lane, 0))
+
+
+async def test_a_worker_that_lives_through_it_reads_all_that_came_since_though_the_log_has_grown_longer(
+    probe: Probe, broker: Broker
+) -> None:
+    async with probe.running() as runtime:
+        await _ten(probe)
+        broker.lose_power(activities=3)
+        broker.start()
+        since = [activity(n) for n in range(10, 30)]
+        with ThreadPoolExecutor(1) as elsewhere:  # the worker's own loop stands still until they are there
+            elsewhere.submit(asyncio.run, _published(broker, since)).result()
+        await wait_until(lambda: _posted(probe, range(30)), timeout_seconds=AGAIN_SECONDS, what="thirty postings")
+        assert (await runtime.readiness()) == (True, [])
+    assert await probe.effects() == [f"corner/a-{n}" for n in range(30)]
+
+
+async def _published(broker: Broker, events: Sequence[Event]) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=broker.kafka.bootstrap_servers) as producer:
+        for event in events:
+            headers = [("ce_type", event.type.encode())]
+            await producer.send_and_wait(topics.ACTIVITIES.name, encode(event), key=event.key.encode(), headers=headers)
 
 
 async def test_what_is_under_way_when_a_connection_breaks_is_not_sent_again_by_the_client(
