@@ -188,8 +188,9 @@ async def _checkouts(system: System, story: Story, verdict: Verdict) -> None:
             verdict.stuck.append(f"{checkout} was given up")
     for checkout, order in story.paid_with_points.items():
         state = found.pop(checkout, None)
-        # An order that was called off before anyone looked has freed its points instead.
-        if state != "captured" and not (state == "released" and is_cancelled(story.orders[order].newest)):
+        # An order that was called off before anyone looked has freed its points instead, or their time limit had.
+        freed = state in ("released", "expired") and is_cancelled(story.orders[order].newest)
+        if state != "captured" and not freed:
             verdict.lost.append(f"{checkout} was paid with, and is {state}")
     verdict.stuck += [f"{checkout}: nobody knows it" for checkout in found]
 
