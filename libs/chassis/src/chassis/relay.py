@@ -118,8 +118,6 @@ class Relay:
 
     async def _lead(self, stop: asyncio.Event) -> None:
         RELAY_LEADER.set(1)
-        if self._present is not None:
-            await self._database.execute(self._present, [])
         cursors, ends = await self._cursors(), await self._acknowledged()
         housekeeping = asyncio.create_task(self._housekeep(cursors, stop))
         try:
@@ -137,8 +135,10 @@ class Relay:
 
     async def _send(self, cursors: dict[int, int], ends: dict[Partition, End], stop: asyncio.Event) -> None:
         """Read, send, move the cursor; again and again."""
-        if ends:  # what is lost of them is noticed now, and not with the next row
+        if ends or self._present is not None:  # what is lost of them is noticed now, and not with the next row
             await self._connected(ends)
+        if self._present is not None:  # behind the connection, or each try to get one would record it
+            await self._database.execute(self._present, [])
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self._settings.relay_lease_seconds / 3
         pause_ms = BUSY_MS

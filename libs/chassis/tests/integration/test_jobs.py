@@ -15,6 +15,7 @@ from chassis.jobs import JobRunner
 from chassis.outbox import OUTBOX, append
 from chassis.relay import LostLead, Relay
 from contracts.programmes import ProgrammeChanged
+from local import child
 from testkit import wait_until
 from testkit.probe import Probe
 
@@ -177,6 +178,31 @@ async def test_a_relay_that_finds_it_has_lost_the_lead_has_the_present_state_sen
     await relay.run(stop)
     assert presented == 2  # on taking the lead, and on having lost it
     assert await probe.query("SELECT count(*) FROM outbox") == [2]
+    await database.close()
+
+
+async def test_a_relay_records_no_present_state_while_kafka_is_away(probe: Probe) -> None:
+    """It tries to lead once a second, and an outage may be long."""
+    settings = probe.settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{child.free_port()}"})
+    database = Database(settings)
+
+    async def present(tx: Any, commands: Any) -> Outcome:
+        return Outcome(events=[ProgrammeChanged.example()])
+
+    relay, stop, leads = Relay("probe", database, OUTBOX, settings, "one", present), asyncio.Event(), 0
+    take = relay._lease
+
+    async def counted() -> bool:
+        nonlocal leads
+        leads += 1
+        if leads == 3:
+            stop.set()
+        return await take()
+
+    relay._lease = counted  # type: ignore[method-assign]
+    await relay.run(stop)
+    assert leads == 3
+    assert await probe.query("SELECT count(*) FROM outbox") == [0]
     await database.close()
 
 
