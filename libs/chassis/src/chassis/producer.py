@@ -6,18 +6,19 @@ Here whoever sends is told that the connection broke, and finds out first what i
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import RecordMetadata
 
 from chassis.kafka import brokers, tell_of_ends
 from chassis.settings import ServiceSettings
 
 MAX_BATCH_BYTES: Final = 768 * 1024
 """Bytes of one Kafka batch: over the largest event with its headers, under the broker's limit of 1 MiB."""
+
+Sent = TypeVar("Sent")
 
 STOP_SECONDS: Final = 5.0
 """For a producer to end: it flushes, which a broker that is away never lets it."""
@@ -43,16 +44,16 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no typ
         """Whether it is of no use any more, because a connection ended, if only for want of use."""
         return self._broken.done()
 
-    async def answers(self, sent: Sequence[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
-        """What the brokers answer to batches. Raises `KafkaConnectionError` when a connection breaks before they do."""
-        answers = asyncio.gather(*map(asyncio.shield, sent))  # its own futures must not be cancelled
+    async def unless_broken(self, sending: Coroutine[Any, Any, Sent]) -> Sent:
+        """What sending gives. Raises `KafkaConnectionError` when a connection breaks first, whatever is waited for."""
+        task = asyncio.create_task(sending)
         try:
-            await asyncio.wait([answers, self._broken], return_when=asyncio.FIRST_COMPLETED)
-            if not answers.done():
+            await asyncio.wait([task, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
                 raise KafkaConnectionError("the connection broke before Kafka's answer")
-            return answers.result()
+            return task.result()
         finally:
-            answers.cancel()
+            task.cancel()
 
     async def hang_up(self) -> None:
         """End it, in whatever state its broker is; what that has not acknowledged is its user's to send again."""

@@ -153,7 +153,7 @@ class Relay:
                 # Only now, where nothing was told yet: Kafka refuses a service with nothing to tell as a writer.
                 producer = await self._connected(ends)
                 async with asyncio.timeout(STALLED_SECONDS):
-                    sent = await self._publish(producer, rows)
+                    sent = await producer.unless_broken(self._publish(producer, rows))
                 reached = acknowledged.ends_of(sent, ends)
                 await self._move(cursors, rows, reached)
                 ends |= reached
@@ -227,7 +227,8 @@ class Relay:
                         raise RuntimeError(f"event {row.id} of {len(row.body)} bytes does not fit a batch")
             sent.append(await producer.send_batch(builder, topic, partition=partition))
             records.append(builder.record_count())
-        return list(zip(await producer.answers(sent), records, strict=True))
+        answers = await asyncio.gather(*map(asyncio.shield, sent))  # its own futures must not be cancelled
+        return list(zip(answers, records, strict=True))
 
     def _headers(self, row: Outgoing, time: bytes) -> list[tuple[str, bytes]]:
         """CloudEvents attributes in binary mode, and the place, by which readers know a repeat."""

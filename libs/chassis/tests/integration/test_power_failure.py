@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import RecordMetadata
 from prometheus_client import REGISTRY
 
 from chassis.producer import Producer
@@ -150,12 +149,13 @@ async def test_what_is_under_way_when_a_connection_breaks_is_not_sent_again_by_t
     producer = Producer(probe.settings)
     await producer.start()
     try:
-        await producer.answers([await _batch(producer, b"first")])
+        await producer.unless_broken(_sent(producer, b"first"))
         broker.halt()
-        under_way = await _batch(producer, b"second")
+        under_way = asyncio.create_task(producer.unless_broken(_sent(producer, b"second", b"third")))
+        await wait_until(lambda: producer._sender._in_flight, what="the second to be under way")
         broker.lose_power()
         with pytest.raises(KafkaConnectionError):
-            await producer.answers([under_way])
+            await under_way
         assert producer.is_broken
         broker.start()
         assert [record.value for record in await _records(probe)] == [b"first"]
@@ -164,10 +164,14 @@ async def test_what_is_under_way_when_a_connection_breaks_is_not_sent_again_by_t
     assert [record.value for record in await _records(probe)] == [b"first"]
 
 
-async def _batch(producer: Producer, value: bytes) -> asyncio.Future[RecordMetadata]:
-    builder = producer.create_batch()
-    builder.append(key=None, value=value, timestamp=None, headers=[])
-    return await producer.send_batch(builder, topics.POSTINGS.name, partition=0)
+async def _sent(producer: Producer, *values: bytes) -> None:
+    """A batch of each; the next of a partition waits until the one before has left."""
+    sent = []
+    for value in values:
+        builder = producer.create_batch()
+        builder.append(key=None, value=value, timestamp=None, headers=[])
+        sent.append(await producer.send_batch(builder, topics.POSTINGS.name, partition=0))
+    await asyncio.gather(*map(asyncio.shield, sent))
 
 
 async def _ten(probe: Probe) -> None:
