@@ -37,8 +37,7 @@ class Sender:
                 broken, self._publisher = self._publisher, None
                 if broken is not None:
                     with contextlib.suppress(Exception):
-                        async with asyncio.timeout(1):
-                            await broken.__aexit__(None, None, None)
+                        await broken.abandon()
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ class Client:
     def __init__(self, **_: Any) -> None:
         Client.sessions += 1
         self._fetcher = SimpleNamespace()
+        self._client = SimpleNamespace(_on_connection_closed=lambda *_: None)
 
     def subscribe(self, *_: Any, **__: Any) -> None: ...
 
@@ -107,7 +108,7 @@ async def test_a_client_at_rest_is_kept(monkeypatch: pytest.MonkeyPatch, client:
     await wait_until(lambda: time.monotonic() - began_at > 3 * worker._patience)
     stop.set()
     await working
-    assert Client.sessions == 1
+    assert (Client.sessions, worker.problem) == (1, None)
 
 
 async def test_patience_begins_anew_with_the_positions(monkeypatch: pytest.MonkeyPatch) -> None:
