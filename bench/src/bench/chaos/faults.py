@@ -46,7 +46,7 @@ EVERY_NTH_LOSES_POWER: Final = 15
 """Each costs a start of Kafka after an unclean end, and two minutes of events sent again."""
 
 EVERY_NTH_IS_PUT_BACK: Final = 30
-PUT_BACK: Final = (12, 21)
+COPIED_THEN_PUT_BACK: Final = (12, 21)
 """Of so many faults, the one that copies a database and the one that puts it back: some twenty seconds in between."""
 
 LOST_WITH_POWER: Final = (topics.PROGRAMMES.name, topics.POSTINGS.name, topics.LEDGER.name, topics.SEALS.name)
@@ -135,8 +135,8 @@ async def campaign(
         elif faults % EVERY_NTH_LOSES_POWER == EVERY_NTH_LOSES_POWER // 2:
             name = await _lose_power(system, chance)
             done.power_losses += name is not None
-        elif faults % EVERY_NTH_IS_PUT_BACK in PUT_BACK:
-            name = await _put_back(system, replicas, done)
+        elif faults % EVERY_NTH_IS_PUT_BACK in COPIED_THEN_PUT_BACK:
+            name = await _copy_or_put_back(system, replicas, done)
         elif faults % EVERY_NTH_IS_A_KEEPERS == EVERY_NTH_IS_A_KEEPERS // 2:
             name = await keepers.keep_out(system, chance)
         else:
@@ -147,7 +147,7 @@ async def campaign(
     return done
 
 
-async def _put_back(system: System, replicas: list[Replica], done: Done) -> str:
+async def _copy_or_put_back(system: System, replicas: list[Replica], done: Done) -> str:
     """A service's database goes back to where it was some faults ago, and everything else has gone on."""
     service = done.copy_of
     if service is None:

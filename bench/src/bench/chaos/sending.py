@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import Final
 
+from chassis.producer import abandon
 from workload import Publisher
 from workload.lives import OrderEvent
 
@@ -37,7 +38,7 @@ class Sender:
                 broken, self._publisher = self._publisher, None
                 if broken is not None:
                     with contextlib.suppress(Exception):
-                        await broken.abandon()
+                        await abandon(broken.producer)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def close(self) -> None:

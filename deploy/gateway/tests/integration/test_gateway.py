@@ -143,7 +143,7 @@ async def test_one_client_is_limited_and_others_are_not(client: httpx.AsyncClien
     greedy = tokens.headers(sub=f"greedy-{uuid.uuid4()}")
     began_at = time.monotonic()
     answers: list[httpx.Response] = []
-    while len(answers) < 1_000 and not any(answer.status_code == 429 for answer in answers):
+    while len(answers) < 300 or (len(answers) < 1_000 and all(answer.status_code != 429 for answer in answers)):
         answers += await asyncio.gather(*(client.get(POSTINGS, headers=greedy) for _ in range(50)))
     seconds = time.monotonic() - began_at
     refused = [answer for answer in answers if answer.status_code == 429]

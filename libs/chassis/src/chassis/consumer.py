@@ -96,7 +96,7 @@ class Worker:
         self._flood = Flood(settings)
         self._to_quarantine: set[str] = set()
         self._busy = asyncio.Lock()
-        """Held while a batch is applied, so that a revocation waits for it."""
+        """Held while a batch is applied, or positions are looked up again, so that a revocation waits for it."""
         self._patience = STALLED_SESSIONS * settings.session_timeout_ms / 1000
         self._reconnecting = False
         """A connection has ended since positions were last read; what comes over the next one may be of a log that was
@@ -190,7 +190,8 @@ class Worker:
                 if not batch.records:
                     self._require_fetching(kafka)
                 elif self._reconnecting:
-                    await self._look_again(kafka)
+                    async with self._busy:
+                        await self._look_again(kafka)
                 idle.clear()
                 coming = asyncio.create_task(self._gathering.batch(kafka, idle))
                 async with self._busy:

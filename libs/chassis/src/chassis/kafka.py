@@ -1,4 +1,5 @@
-"""Kafka as the chassis needs it: how its brokers are reached, and a topic's identity, which aiokafka does not tell."""
+"""Kafka as the chassis needs it: how its brokers are reached, and what aiokafka does not tell: the end of a connection,
+where a log was cut off, a topic's identity."""
 
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO

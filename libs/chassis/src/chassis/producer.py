@@ -21,7 +21,17 @@ MAX_BATCH_BYTES: Final = 768 * 1024
 Sent = TypeVar("Sent")
 
 STOP_SECONDS: Final = 5.0
-"""For a producer to end: it flushes, which a broker that is away never lets it."""
+"""For a producer to end: it flushes, which a broker that is away never lets it, or lets go of what is under way."""
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer as it is, without a flush: left alone it would connect and send again as soon as it can."""
+    sender = producer._sender.sender_task  # noqa: SLF001
+    if sender is not None:
+        sender.cancel()
+        await asyncio.wait([sender], timeout=STOP_SECONDS)
+    producer._closed = True  # noqa: SLF001
+    await producer.client.close()
 
 
 class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
@@ -58,10 +68,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no typ
     async def hang_up(self) -> None:
         """End it, in whatever state its broker is; what that has not acknowledged is its user's to send again."""
         if self.is_broken:
-            self._closed = True  # there is nothing to flush any more
-            if self._sender.sender_task is not None:
-                await asyncio.wait([self._sender.sender_task], timeout=STOP_SECONDS)
-            await self.client.close()
+            await abandon(self)
             return
         try:
             await asyncio.wait_for(self.stop(), STOP_SECONDS)

@@ -27,9 +27,6 @@ TICK_SECONDS: Final = 0.02
 """At a rate, how often what is due is sent, as clients linger: a Kafka batch of one order costs the broker and each
 reader what one of twenty does."""
 
-ABANDON_SECONDS: Final = 1.0
-"""For what is under way to notice that nobody waits for it."""
-
 Headers = list[tuple[str, bytes]]
 
 
@@ -93,14 +90,10 @@ class Publisher:
     ) -> None:
         await self._producer.stop()
 
-    async def abandon(self) -> None:
-        """End it without a flush, where its broker may be away: what is not confirmed is the caller's to send again."""
-        sender = self._producer._sender.sender_task  # noqa: SLF001  # left alone it would connect again and again
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender], timeout=ABANDON_SECONDS)
-        self._producer._closed = True  # noqa: SLF001
-        await self._producer.client.close()
+    @property
+    def producer(self) -> Any:
+        """The client itself, for whoever has to give up on its broker."""
+        return self._producer
 
     async def send(self, events: Iterable[OrderEvent]) -> int:
         """Send events in their order, per key; Kafka has confirmed them after `flush()`. How many."""

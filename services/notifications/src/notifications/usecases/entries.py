@@ -124,7 +124,7 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
     recipients = await store.reachable(tx, {(command.entry.shop, command.entry.member) for command, _ in told})
     endpoints = await store.endpoints(tx, shops)
     audiences = {shop: [each.audience for each in endpoints.get(shop, ())] for shop in shops}
-    runs, latest, all_silences = list[Run](), dict[str, Run](), list[Silence]()
+    groups, latest, all_silences = list[OfOneOrder](), dict[str, OfOneOrder](), list[Silence]()
     for command, scenario in told:
         entry = command.entry
         routes, silences = due(
@@ -138,18 +138,18 @@ async def tell(tx: Transaction, commands: Sequence[Tell]) -> Outcome:
         all_silences += silences
         if not routes:
             continue
-        run = latest.get(entry.account)
-        if run is None or not run.takes(entry, scenario):
-            run = latest[entry.account] = Run(scenario, entry.order)
-            runs.append(run)
-        run.dues.append(Due(occurrence(entry, scenario), routes, command.traceparent))
+        group = latest.get(entry.account)
+        if group is None or not group.takes(entry, scenario):
+            group = latest[entry.account] = OfOneOrder(scenario, entry.order)
+            groups.append(group)
+        group.dues.append(Due(occurrence(entry, scenario), routes, command.traceparent))
     count_silences(all_silences)
-    await enqueue(tx, [due for run in runs for due in run.told()], endpoints)
+    await enqueue(tx, [due for group in groups for due in group.told()], endpoints)
     return Outcome()
 
 
 @dataclass(slots=True)
-class Run:
+class OfOneOrder:
     """Entries of an account that tell the same of one order, one after the other: each rule's points are one."""
 
     scenario: Scenario
