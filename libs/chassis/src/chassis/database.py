@@ -52,6 +52,9 @@ SESSION = {
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    # So one plan serves whatever the key. Making it takes longer than running it, and for short arrays of keys the
+    # server would make one each time.
+    "plan_cache_mode": "force_generic_plan",
     **postgres.TOLD,
 }
 """What a service's every connection tells the server, whatever the server prefers."""
@@ -104,6 +107,8 @@ class Transaction:
     """The lanes that were taken at the begin."""
     lane_count: int
     """How many lanes the database has."""
+    tells: bool = False
+    """Whether it leaves something to publish."""
 
 
 class Database:
@@ -116,7 +121,7 @@ class Database:
         self._events_from_log = events_from_log
         self._lane_count = 0
         self.committed = asyncio.Event()
-        """Set after each commit that may have left something to publish; wakes the relay of the same process."""
+        """Set after each commit that left something to publish; wakes the relay of the same process."""
         self._opened: asyncpg.Pool | None = None
 
     async def _pool(self) -> asyncpg.Pool:
@@ -174,19 +179,21 @@ class Database:
             await transaction.start()
             try:
                 now = await driver.fetchval(_LANES_THEN_CLOCK, lane_locks.LANE_LOCK, taken)
-                yield Transaction(driver=driver, now=now, lanes=tuple(taken), lane_count=lane_count)
+                tx = Transaction(driver, now, tuple(taken), lane_count, tells=self._events_from_log)
+                yield tx
             except Exception:
                 with suppress(Exception):  # a connection that is gone has rolled back
                     await transaction.rollback()
                 raise
             await transaction.commit()
-        self.committed.set()
+        if tx.tells:
+            self.committed.set()
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection outside any transaction, for what is asked again and again: one round trip for each statement,
-        which commits by itself. Whatever needs two statements or a lock needs `begin`. It wakes no relay, so the
-        relay's own looks let it come to rest.
+        which commits by itself. Whatever needs two statements or a lock needs `begin`, and so does what leaves
+        something to publish: this wakes no relay.
 
         What is cancelled, or fails without a word of the server, ends its connection: a server that hangs would not
         answer a goodbye either. So does a server that takes no writes any more: the next one may be another.
@@ -248,7 +255,8 @@ class Database:
         """Record a use case's events in its own transaction; last of all, since it takes the outbox lanes."""
         if self._events_from_log:
             assert not outcome.events, "this service's log is its outbox: events follow from it"
-        else:
+        elif outcome.events:
+            tx.tells = True
             await outbox.append(tx.driver, outcome.events, outcome.traces, lanes=tx.lane_count)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
-from chassis.ids import new_uuid
+from chassis.ids import LAST_UUID, new_uuid
 from chassis.messages import Backlog, Message, columns_of
 from chassis.telemetry import DEAD_LETTERS
 
@@ -41,9 +41,9 @@ async def page(
         'SELECT id, shop, consumer, topic, partition, "offset", code, detail,'  # noqa: S608  # our own conditions
         " received_at, replayed_at, octet_length(value) AS size_bytes,"
         " encode(substring(value FOR $4), 'base64') AS value FROM dead_letter"
-        f" WHERE {_of(shop)} AND ($2::uuid IS NULL OR id < $2::uuid) ORDER BY id DESC LIMIT $3",
+        f" WHERE {_of(shop)} AND id < $2::uuid ORDER BY id DESC LIMIT $3",
         shop,
-        after,
+        after or LAST_UUID,
         limit,
         value_bytes,
     )

@@ -5,7 +5,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from threading import Lock
+from typing import Final
 from uuid import UUID
+
+LAST_UUID: Final = UUID(int=(1 << 128) - 1)
+"""Behind all others: the newest are before it."""
 
 _lock = Lock()
 _last = 0

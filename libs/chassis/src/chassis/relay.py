@@ -146,6 +146,7 @@ class Relay:
         while True:
             if stop.is_set() and end_at is None:
                 end_at = loop.time() + LAST_SECONDS
+            woken = self._database.committed.is_set()
             self._database.committed.clear()  # before the look, so that what is committed after it wakes us
             async with self._database.look() as driver:
                 rows = await self._log.read(driver, cursors, self._settings.relay_batch_size)
@@ -169,10 +170,11 @@ class Relay:
                 if not await self._lease():
                     raise LostLead
                 renew_at = loop.time() + self._settings.relay_lease_seconds / 3
-            if not rows:
-                await pause(self._database.committed, pause_ms / 1000)
-            elif len(rows) < SMALL_ROUND:
+            if 0 < len(rows) < SMALL_ROUND:
                 await pause(stop, GATHER_SECONDS)
+            if not rows or (woken and len(rows) < SMALL_ROUND):
+                # This process tells of its next rows; of those of others nobody does, so behind them it looks at once.
+                await pause(self._database.committed, pause_ms / 1000)
 
     async def _connected(self, ends: Mapping[Partition, End]) -> Producer:
         """Kafka, which has all that it has acknowledged: looked up for each new connection. Raises `CutOff`."""

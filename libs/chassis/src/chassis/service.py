@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,6 @@ class Runtime:
         if mode in ("worker", "all"):
             self.workers = [Worker(service.name, c, self.database, service.settings) for c in service.consumers]
             parts += [worker.run(stop) for worker in self.workers]
-            log = service.log or OUTBOX
-            self.relay = Relay(service.name, self.database, log, service.settings, self.owner, service.present)
-            parts.append(self.relay.run(stop))
         if mode in ("jobs", "all"):
             jobs = [*service.jobs, Job("housekeeping", HOUSEKEEPING_SECONDS, self._housekeep)]
             parts += [JobRunner(job, self.database, self.owner).run(stop) for job in jobs]
@@ -146,6 +143,12 @@ class Runtime:
         parts.append(_collect_garbage(stop))
         parts.append(self._stay_in_the_same_timeline(stop))
         tasks = [asyncio.create_task(_seen_to_its_end(part)) for part in parts]
+        if mode in ("worker", "all"):
+            log = service.log or OUTBOX
+            self.relay = Relay(service.name, self.database, log, service.settings, self.owner, service.present)
+            last = asyncio.Event()  # until the others have ended they record what is to be sent
+            parts = [_set_behind(tuple(tasks), last), self.relay.run(last)]
+            tasks += [asyncio.create_task(_seen_to_its_end(part)) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             stop.set()
@@ -226,6 +229,12 @@ async def _seen_to_its_end(part: Coroutine[Any, Any, None]) -> None:
         if is_cancelled():
             raise
         raise RuntimeError("a part was cancelled by what it waited for") from error
+
+
+async def _set_behind(parts: Collection[asyncio.Task[None]], event: asyncio.Event) -> None:
+    """Set an event when these parts have ended."""
+    await asyncio.wait(parts)
+    event.set()
 
 
 class _Server(uvicorn.Server):

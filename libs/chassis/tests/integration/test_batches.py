@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from chassis import Outcome, Poison, Transaction, deadletters, fence, queues, waiting
 from chassis.batch import Applier
 from chassis.consumer import Worker
-from chassis.database import Database, require_lanes
+from chassis.database import Database, Superseded, require_lanes
 from chassis.faults import is_transient
 from chassis.gathering import Batch, Gathering
 from chassis.messages import Consumer, Message, Raw, read
@@ -73,6 +73,23 @@ async def test_records_below_the_position_and_of_partitions_without_one_are_drop
     assert await offline.effects() == ["corner/a-5", "corner/a-8"]
     assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 9)]
     await worker._database.close()
+
+
+async def test_what_nobody_wants_is_behind_the_position_without_a_transaction(
+    offline: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, stop = Database(offline.settings), asyncio.Event()
+    await _standing_at(database, 5)
+    late, applier = (Applier("probe.activities", _consumer(), database) for _ in range(2))
+    late.next[PARTITION] = applier.next[PARTITION] = 5
+    monkeypatch.setattr(database, "begin", None)
+    await applier.apply([], {PARTITION: 9}, stop)
+    assert applier.next == {PARTITION: 9}
+    with pytest.raises(Superseded):  # another owner was faster
+        await late.apply([], {PARTITION: 7}, stop)
+    assert late.next == {PARTITION: 5}
+    assert await offline.query("SELECT partition, next FROM consumer_offset") == [(0, 9)]
+    await database.close()
 
 
 async def test_a_partition_that_comes_back_amid_a_batch_is_applied_once(offline: Probe) -> None:

@@ -12,6 +12,7 @@ from chassis import Outcome, Transaction
 from chassis import database as module
 from chassis.database import Database
 from chassis.faults import is_transient
+from contracts.postings import PostingRequested
 from testkit import wait_until
 from testkit.probe import HELD, Probe
 
@@ -31,6 +32,26 @@ async def test_what_fails_is_rolled_back_and_its_connection_serves_the_next(one:
         assert await _pid(tx.driver) == first
     assert await offline.effects() == []
     await one.close()
+
+
+async def test_only_what_leaves_something_to_publish_wakes_the_relay(one: Database, offline: Probe) -> None:
+    async def quiet(tx: Transaction, commands: Sequence[object]) -> Outcome:
+        await _note(tx.driver)
+        return Outcome()
+
+    async def telling(tx: Transaction, commands: Sequence[object]) -> Outcome:
+        return Outcome(events=[PostingRequested.example()])
+
+    await one.execute(quiet, [])
+    assert not one.committed.is_set()
+    await one.execute(telling, [])
+    assert one.committed.is_set()
+    await one.close()
+    from_log = Database(offline.settings, events_from_log=True)
+    async with from_log.begin():
+        pass
+    assert from_log.committed.is_set()
+    await from_log.close()
 
 
 async def test_what_is_cancelled_is_rolled_back_and_frees_its_lanes_with_its_connection(

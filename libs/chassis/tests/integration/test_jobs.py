@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 from chassis import Job, Outcome, jobs
 from chassis.database import Database
 from chassis.jobs import JobRunner
-from chassis.outbox import OUTBOX, append
+from chassis.outbox import OUTBOX, Outbox, Outgoing, append
 from chassis.relay import LostLead, Relay
+from contracts.postings import PostingRequested
 from contracts.programmes import ProgrammeChanged
 from local import child
 from testkit import wait_until
@@ -154,6 +155,38 @@ async def test_a_relay_sends_the_present_state_again_when_it_takes_the_lead(prob
 
 async def _sent(probe: Probe, count: int) -> bool:
     return sum(await probe.query("SELECT position FROM relay_cursor")) == count
+
+
+class CountingOutbox(Outbox):
+    """Counts how often it was looked at."""
+
+    looks = 0
+
+    async def read(self, driver: asyncpg.Connection, after: Mapping[int, int], limit: int) -> Sequence[Outgoing]:
+        self.looks += 1
+        return await super().read(driver, after, limit)
+
+
+async def test_a_relay_looks_once_for_each_commit_of_its_own_process(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that finds nothing, after each small round, was half of all looks at some ten commits a second."""
+    monkeypatch.setattr("chassis.relay.BUSY_MS", 60_000)
+    database, outbox, stop = Database(probe.settings), CountingOutbox(), asyncio.Event()
+
+    async def post(tx: Any, commands: Any) -> Outcome:
+        return Outcome(events=[PostingRequested.example()])
+
+    relaying = asyncio.create_task(Relay("probe", database, outbox, probe.settings, "one").run(stop))
+    await wait_until(lambda: outbox.looks == 1)
+    for count in (1, 2, 3):
+        await database.execute(post, [])
+        await wait_until(lambda count=count: _sent(probe, count))
+    assert outbox.looks == 4
+    stop.set()
+    database.committed.set()
+    await relaying
+    await database.close()
 
 
 async def test_a_relay_that_finds_it_has_lost_the_lead_has_the_present_state_sent_again(probe: Probe) -> None:

@@ -181,6 +181,7 @@ async def publish(
                 on_progress(sent)
             if count < wanted:
                 break
-            await asyncio.sleep(0)  # the producer's own task sends what is there
+            # The producer's own task sends what is there; what a rate makes due until then goes with the next tick.
+            await asyncio.sleep(0 if rate is None else TICK_SECONDS)
         await publisher.flush()
         return Published(sent, time.monotonic() - started_at, behind_seconds)

@@ -62,8 +62,6 @@ def _told(settings: LedgerSettings) -> dict[str, str]:
         "statement_timeout": _ms(settings.statement_timeout_seconds),
         "lock_timeout": _ms(settings.lock_timeout_seconds),
         **SESSION,
-        # Every statement here reads by key, whatever the key: making a plan costs more than running it.
-        "plan_cache_mode": "force_generic_plan",
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -17,7 +18,7 @@ from chassis.ids import new_uuid
 from notifications import jobs, store, usecases
 from notifications.domain import Channel
 from testkit import wait_until
-from testkit.plans import plan_of
+from testkit.plans import plan_for_any, plan_of
 
 
 def crashing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
@@ -346,3 +347,22 @@ async def test_looking_for_what_is_due_reads_nothing_that_is_not(desk: Any) -> N
         plan = await plan_of(driver, lambda asked: store.anything_due(asked, Channel.EMAIL))
     await database.close()
     assert "(next_at <=" in next(line for line in plan.splitlines() if "Index Cond" in line and "channel" in line)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reads_by"),
+    [
+        ({}, "Index Cond: ((shop = $1) AND (number < $2))"),
+        ({"before": 7, "channel": Channel.EMAIL}, "Index Cond: ((shop = $1) AND (number < $2))"),
+        ({"state": "dead"}, "Index Scan Backward using delivery_dead on delivery d"),
+    ],
+)
+async def test_a_page_of_deliveries_reads_no_others(desk: Any, asked: dict[str, Any], reads_by: str) -> None:
+    database = desk.database()
+    async with database.begin() as tx:
+        plan = await plan_for_any(
+            tx.driver,
+            lambda driver: store.deliveries(dataclasses.replace(tx, driver=driver), "corner", limit=50, **asked),
+        )
+    await database.close()
+    assert reads_by in plan

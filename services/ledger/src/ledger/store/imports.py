@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from chassis.ids import LAST_UUID
+
 FILE_LOCK: Final = 0x46494C45
 """First key of the advisory locks under which a file is taken in ("FILE")."""
 
@@ -316,7 +318,7 @@ async def newest(
 ) -> list[tuple[Import, Counts]]:
     """A shop's imports, newest first."""
     found = await driver.fetch(
-        f"{_WITH_COUNTS} AND ($2::uuid IS NULL OR i.id < $2) ORDER BY i.id DESC LIMIT $3", shop, before, limit
+        f"{_WITH_COUNTS} AND i.id < $2 ORDER BY i.id DESC LIMIT $3", shop, before or LAST_UUID, limit
     )
     return [(_import_of(row), Counts(*row[20:])) for row in found]
 

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from chassis import Transaction
 from notifications.domain import Channel, Facts, Scenario
-from notifications.store.arrays import columns
+from notifications.store.arrays import columns, only
 from notifications.store.messages import facts_from_json
 
 
@@ -177,14 +177,13 @@ async def replay(tx: Transaction, shop: str, delivery: str) -> str | None:
 
 async def replay_dead(tx: Transaction, shop: str, *, channel: Channel | None, endpoint: str | None, limit: int) -> int:
     """Have a shop's dead deliveries made again, oldest first; how many."""
+    wanted, values = only({"channel": channel, "endpoint": endpoint}, first=3)
     rows = await tx.driver.fetch(
-        "SELECT delivery, stream FROM delivery WHERE shop = $1 AND state = 'dead'"
-        " AND ($2::text IS NULL OR channel = $2) AND ($3::text IS NULL OR endpoint = $3)"
-        " ORDER BY number LIMIT $4 FOR UPDATE",
+        f"SELECT delivery, stream FROM delivery WHERE shop = $1 AND state = 'dead'{wanted}"  # noqa: S608  # our own columns
+        " ORDER BY number LIMIT $2 FOR UPDATE",
         shop,
-        channel,
-        endpoint,
         limit,
+        *values,
     )
     await _replay(tx, [row["delivery"] for row in rows], [row["stream"] for row in rows])
     return len(rows)
@@ -203,6 +202,12 @@ async def _replay(tx: Transaction, deliveries: Sequence[Any], streams: Sequence[
         sorted(set(streams)),
         tx.now,
     )
+
+
+_LAST_NUMBER: Final = 2**63 - 1
+
+_IN_STATE: Final = {state: f" AND d.state = '{state}'" for state in ("waiting", "sent", "dead", "dropped")}
+"""In words: those that are dead have an index, which a plan for any state could not use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,22 +242,20 @@ async def deliveries(
     limit: int,
 ) -> list[DeliveryRow]:
     """A shop's deliveries, newest first."""
+    wanted, values = only(
+        {"d.channel": channel, "d.endpoint": endpoint, "m.member": member, "d.delivery": delivery}, first=4
+    )
     rows = await tx.driver.fetch(
-        "SELECT d.delivery::text, d.message::text, m.member, m.scenario, d.channel, d.endpoint, d.state, d.attempts,"
+        "SELECT d.delivery::text, d.message::text, m.member,"  # noqa: S608  # our own columns
+        "   m.scenario, d.channel, d.endpoint, d.state, d.attempts,"
         "   d.reason, m.created_at, d.sent_at, CASE WHEN d.state = 'waiting' THEN s.next_at END AS next_at, d.number"
         " FROM delivery AS d JOIN message AS m ON m.message = d.message JOIN stream AS s ON s.stream = d.stream"
-        " WHERE d.shop = $1 AND ($2::text IS NULL OR d.state = $2) AND ($3::text IS NULL OR d.channel = $3)"
-        " AND ($4::text IS NULL OR d.endpoint = $4) AND ($5::text IS NULL OR m.member = $5)"
-        " AND ($6::uuid IS NULL OR d.delivery = $6::uuid) AND ($7::bigint IS NULL OR d.number < $7)"
-        " ORDER BY d.number DESC LIMIT $8",
+        f" WHERE d.shop = $1 AND d.number < $2{'' if state is None else _IN_STATE[state]}{wanted}"
+        " ORDER BY d.number DESC LIMIT $3",
         shop,
-        state,
-        channel,
-        endpoint,
-        member,
-        delivery,
-        before,
+        _LAST_NUMBER if before is None else before,
         limit,
+        *values,
     )
     return [
         DeliveryRow(**{**dict(row), "scenario": Scenario(row["scenario"]), "channel": Channel(row["channel"])})

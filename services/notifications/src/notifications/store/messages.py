@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from chassis import Transaction
-from chassis.ids import named_uuid, new_uuid
+from chassis.ids import LAST_UUID, named_uuid, new_uuid
 from notifications.domain import Facts, Occurrence, Route, Scenario
-from notifications.store.arrays import columns
+from notifications.store.arrays import columns, only
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +128,19 @@ async def messages(
     limit: int,
 ) -> list[MessageRow]:
     """A member's messages, newest first."""
+    wanted, values = only({"m.scenario": scenario, "m.message": message}, first=5)
     rows = await tx.driver.fetch(
-        "SELECT m.message::text, m.scenario, m.at, m.facts::text AS facts, m.created_at,"
+        "SELECT m.message::text, m.scenario, m.at, m.facts::text AS facts, m.created_at,"  # noqa: S608  # our own columns
         "   (SELECT json_agg(json_build_object('delivery', d.delivery, 'channel', d.channel, 'endpoint', d.endpoint,"
         "     'state', d.state, 'sent_at', d.sent_at) ORDER BY d.number)::text"
         "    FROM delivery AS d WHERE d.message = m.message) AS deliveries"
-        " FROM message AS m WHERE m.shop = $1 AND m.member = $2 AND ($3::text IS NULL OR m.scenario = $3)"
-        " AND ($4::uuid IS NULL OR m.message = $4::uuid) AND ($5::uuid IS NULL OR m.message < $5::uuid)"
-        " ORDER BY m.message DESC LIMIT $6",
+        f" FROM message AS m WHERE m.shop = $1 AND m.member = $2 AND m.message < $3::uuid{wanted}"
+        " ORDER BY m.message DESC LIMIT $4",
         shop,
         member,
-        scenario,
-        message,
-        before,
+        before or LAST_UUID,
         limit,
+        *values,
     )
     return [
         MessageRow(

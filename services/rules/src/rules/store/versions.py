@@ -154,16 +154,17 @@ class Deciding:
 
 async def deciding(tx: Transaction, shops: Sequence[str]) -> dict[str, Deciding]:
     """For each shop that has a programme."""
-    rows = await tx.driver.fetch('SELECT shop, "on", currency FROM programme WHERE shop = ANY($1::text[])', shops)
-    pauses: dict[str, list[tuple[datetime, datetime | None]]] = {}
-    for shop, since, until in await tx.driver.fetch(
-        "SELECT shop, since, until FROM pause WHERE shop = ANY($1::text[]) ORDER BY shop, since", shops
-    ):
-        pauses.setdefault(shop, []).append((since, until))
-    timelines = await activations(tx, shops)
+    rows = await tx.driver.fetch(
+        'SELECT p.shop, p."on", p.currency,'
+        " ARRAY(SELECT a FROM (SELECT a.version, a.since, s.created_at FROM activation AS a"
+        "   JOIN rule_set AS s USING (shop, version) WHERE a.shop = p.shop ORDER BY a.since, a.place) AS a),"
+        " ARRAY(SELECT z FROM (SELECT z.since, z.until FROM pause AS z WHERE z.shop = p.shop ORDER BY z.since) AS z)"
+        " FROM programme AS p WHERE p.shop = ANY($1::text[])",
+        shops,
+    )
     return {
-        row["shop"]: Deciding(row["on"], row["currency"], timelines[row["shop"]], pauses.get(row["shop"], ()))
-        for row in rows
+        shop: Deciding(on, currency, [Activation(*one) for one in timeline], [tuple(one) for one in pauses])
+        for shop, on, currency, timeline, pauses in rows
     }
 
 
@@ -178,18 +179,22 @@ class Compiled:
 _currencies: dict[tuple[str, int, datetime], str] = {}
 
 
-async def compiled(tx: Transaction, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Compiled]:
-    """Versions by (shop, version)."""
+async def compiled(
+    tx: Transaction, wanted: Iterable[tuple[str, int]], deciding: Mapping[str, Deciding]
+) -> dict[tuple[str, int], Compiled]:
+    """Versions by (shop, version). `deciding`: of their shops; it says of nearly all when they were made."""
+    made = {(shop, one.version): one.created_at for shop, its in deciding.items() for one in its.timeline}
     pairs = list(dict.fromkeys(wanted))
-    if not pairs:
-        return {}
-    rows = await tx.driver.fetch(
-        "SELECT s.shop, s.version, s.created_at FROM unnest($1::text[], $2::bigint[]) AS w (shop, version)"
-        " JOIN rule_set AS s USING (shop, version)",
-        [shop for shop, _ in pairs],
-        [number for _, number in pairs],
-    )
-    keys = [(row["shop"], row["version"], row["created_at"]) for row in rows]
+    others = [pair for pair in pairs if pair not in made]
+    if others:
+        for shop, number, created_at in await tx.driver.fetch(
+            "SELECT s.shop, s.version, s.created_at FROM unnest($1::text[], $2::bigint[]) AS w (shop, version)"
+            " JOIN rule_set AS s USING (shop, version)",
+            [shop for shop, _ in others],
+            [number for _, number in others],
+        ):
+            made[shop, number] = created_at
+    keys = [(*pair, made[pair]) for pair in pairs if pair in made]
     missing = [key for key in keys if key not in _compiled]
     if missing:
         for row in await tx.driver.fetch(

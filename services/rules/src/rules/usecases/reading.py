@@ -62,13 +62,15 @@ async def earnings(tx: Transaction, commands: Sequence[AskEarnings]) -> Outcome:
         if book is None:
             answers.append(OrderNotFound(command.order))
             continue
+        deciding = await store.deciding(tx, [command.shop])
         outcomes: list[RuleOutcome] = []
         if book.version is not None:
-            compiled = (await store.compiled(tx, [(command.shop, book.version)]))[command.shop, book.version]
+            key = (command.shop, book.version)
+            compiled = (await store.compiled(tx, [key], deciding))[key]
             order: Order = decode(OrderPlaced, book.state)
             outcomes = _outcomes(compiled.rules, book.verdicts, book.explained, order, compiled.currency)
-        deciding = (await store.deciding(tx, [command.shop]))[command.shop]
-        answers.append(Earnings(book, outcomes, earning_off=not deciding.awards(book.placed_at)))
+        earning_off = not deciding[command.shop].awards(book.placed_at)
+        answers.append(Earnings(book, outcomes, earning_off=earning_off))
     return Outcome(answers=answers)
 
 
@@ -105,9 +107,10 @@ async def _preview(tx: Transaction, command: AskPreview) -> Preview | RulesError
     await store.required_programme(tx, shop)
     placed_at = command.at or tx.now
     order = command.order.model_copy(update={"placed_at": placed_at})
-    deciding = (await store.deciding(tx, [shop]))[shop]
+    by_shop = await store.deciding(tx, [shop])
+    deciding = by_shop[shop]
     version = command.version or deciding.version_at(placed_at)
-    found = {} if version is None else await store.compiled(tx, [(shop, version)])
+    found = {} if version is None else await store.compiled(tx, [(shop, version)], by_shop)
     if version is None or (shop, version) not in found:
         return RuleSetNotFound(version)
     compiled = found[shop, version]

@@ -101,7 +101,7 @@ class _Desk:
                 version = deciding[shop].version_at(command.order.placed_at)
                 if version is not None:
                     wanted.add((shop, version))
-        desk = cls(deciding, books, await store.compiled(tx, wanted))
+        desk = cls(deciding, books, await store.compiled(tx, wanted, deciding))
         await desk._ask_standings(tx, commands)
         return desk
 
