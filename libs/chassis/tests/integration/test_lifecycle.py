@@ -115,9 +115,8 @@ async def test_a_graceful_stop_ends_the_batch_in_flight_and_sends_what_it_record
     holder = await asyncpg.connect(probe.url)
     await holder.execute("SELECT pg_advisory_lock($1)", HELD)
     stop = asyncio.Event()
-    probe.settings = probe.settings.model_copy(
-        update={"relay_idle_ms": 1}
-    )  # it looks many times between being told to stop and the batch's end
+    # The relay looks many times between the moment that it is told and the batch's end.
+    probe.settings = probe.settings.model_copy(update={"relay_idle_ms": 1})
     runtime = Runtime(probe.service())
     running = asyncio.create_task(runtime.run("worker", stop))
     await probe.publish(activity(1, kind="held"))
