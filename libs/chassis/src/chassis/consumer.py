@@ -67,10 +67,20 @@ async def leave(kafka: AIOKafkaConsumer) -> None:
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
     finally:
         cut_off = leaving.cancel() or leaving.cancelled()
-    if cut_off:
-        await kafka._client.close()  # noqa: SLF001  # its tasks are left behind; without connections they end
-    else:
+    if cut_off or leaving.exception() is not None:
+        await _abandon(kafka)
+    if not cut_off:
         leaving.result()
+
+
+async def _abandon(kafka: AIOKafkaConsumer) -> None:
+    """End what a client has left behind whose own end was cut off or failed, or it goes on in vain for ever: greeting
+    its group, fetching, and saying ten times a second that it cannot."""
+    if kafka._coordinator is not None:  # noqa: SLF001
+        kafka._coordinator.reset_generation()  # noqa: SLF001  # who is in no group greets none
+    if kafka._fetcher is not None:  # noqa: SLF001
+        await asyncio.gather(kafka._fetcher.close(), return_exceptions=True)  # noqa: SLF001
+    await kafka._client.close()  # noqa: SLF001
 
 
 class Stopped(Exception):

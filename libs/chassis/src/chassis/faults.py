@@ -20,6 +20,10 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 """Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""
 
 
+_UVLOOP_CLOSED = "; the handler is closed"
+"""What uvloop's own RuntimeError says then; asyncio's loops only warn."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later."""
     state = sqlstate_of(error)
@@ -27,11 +31,16 @@ def is_transient(error: BaseException) -> bool:
         return True  # a migration ran beside us; the driver has forgotten its plans by now
     if state is not None:
         return state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)
-    if isinstance(error, asyncpg.InternalClientError):
+    if isinstance(error, asyncpg.InternalClientError) or _is_written_behind_its_end(error):
         return True  # a connection that ended in the moment in which it was asked; the next one is good
     return isinstance(error, OSError | TimeoutError) or (
         isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
     )
+
+
+def _is_written_behind_its_end(error: BaseException) -> bool:
+    """Whether someone wrote to a connection, of the database or of Kafka, that has ended and does not know it yet."""
+    return isinstance(error, RuntimeError) and str(error).endswith(_UVLOOP_CLOSED)
 
 
 def is_read_only(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaConnectionError
 from prometheus_client import REGISTRY
 
+from chassis import consumer
 from chassis.producer import Producer
 from contracts import Event, encode, topics
 from local import child
@@ -162,6 +163,21 @@ async def test_what_is_under_way_when_a_connection_breaks_is_not_sent_again_by_t
     finally:
         await producer.hang_up()
     assert [record.value for record in await _records(probe)] == [b"first"]
+
+
+async def test_a_client_that_is_cut_off_leaves_nothing_behind_that_goes_on(
+    probe: Probe, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "LEAVE_SECONDS", 0.5)
+    others = asyncio.all_tasks()
+    kafka = AIOKafkaConsumer(
+        topics.ACTIVITIES.name, bootstrap_servers=probe.bootstrap_servers, group_id="left", heartbeat_interval_ms=100
+    )
+    await kafka.start()
+    await wait_until(lambda: kafka._coordinator._heartbeat_task is not None, what="heartbeats")
+    broker.halt()
+    await consumer.leave(kafka)
+    await wait_until(lambda: asyncio.all_tasks() <= others, what="its tasks to end")
 
 
 async def _sent(producer: Producer, *values: bytes) -> None:

@@ -1,10 +1,12 @@
 """Which faults are worth another try, which are one message's, which are ours; and what HTTP tells of them."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 
 import asyncpg
 import pytest
+import uvloop
 
 from chassis.faults import is_bad_data, is_key_violation, is_transient
 from chassis.problems import Overloaded, answer_to, facts_of
@@ -36,6 +38,23 @@ NOT_A_VALUE = asyncpg.exceptions._base.DataError("value out of int32 range")
 )
 def test_a_transient_fault_is_tried_again(error: Exception) -> None:
     assert is_transient(error)
+
+
+def test_a_connection_that_ended_in_the_moment_in_which_it_was_written_to_is_tried_again() -> None:
+    """A client stopped for good that asked a broker which had just been killed; said by services' loop, not by ours."""
+
+    async def write_behind_the_end() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await writer.wait_closed()
+        server.close()
+        writer.write(b"a request")
+
+    with pytest.raises(RuntimeError, match="the handler is closed") as told:
+        uvloop.run(write_behind_the_end())
+    assert is_transient(told.value)
+    assert not is_transient(RuntimeError("a bug"))
 
 
 @pytest.mark.parametrize(

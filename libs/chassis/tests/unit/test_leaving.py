@@ -15,6 +15,7 @@ class Client:
     def __init__(self, *, ends: asyncio.Event | None = None, error: BaseException | None = None) -> None:
         self.closed = False
         self._client = self
+        self._coordinator = self._fetcher = None
         self._ends = ends
         self._error = error
 
@@ -45,6 +46,7 @@ async def test_other_faults_and_good_ends_are_as_they_are() -> None:
     client: Any = Client(error=OSError("gone"))
     with pytest.raises(OSError, match="gone"):
         await leave(client)
+    assert client.closed
     client = Client()
     await leave(client)
     assert not client.closed
