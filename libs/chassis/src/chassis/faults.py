@@ -20,10 +20,6 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58")
 """Connection lost, serialization or deadlock, out of resources, shut down or starting up, trouble of the system."""
 
 
-_UVLOOP_CLOSED = "; the handler is closed"
-"""What uvloop's own RuntimeError says then; asyncio's loops only warn."""
-
-
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed a little later."""
     state = sqlstate_of(error)
@@ -39,8 +35,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _is_written_behind_its_end(error: BaseException) -> bool:
-    """Whether someone wrote to a connection, of the database or of Kafka, that has ended and does not know it yet."""
-    return isinstance(error, RuntimeError) and str(error).endswith(_UVLOOP_CLOSED)
+    """Whether a client, of the database or of Kafka, wrote to a connection that had ended before it knew. asyncio's own
+    loops only warn of it; uvloop raises, and has no class of its own for it."""
+    return isinstance(error, RuntimeError) and str(error).endswith("; the handler is closed")
 
 
 def is_read_only(error: BaseException) -> bool:
