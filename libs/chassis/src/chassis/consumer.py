@@ -352,7 +352,9 @@ class Worker:
         self._to_hint.clear()
         try:
             await asyncio.wait_for(kafka.commit(hints), HINT_TIMEOUT_SECONDS)
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:
+            if not _is_lost(error):
+                raise
             self._log.info("hint_refused", error=repr(error))
 
     # -- queues of waiting shops

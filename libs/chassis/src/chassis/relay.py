@@ -37,8 +37,9 @@ GATHER_SECONDS = 0.02
 Kafka, whatever it carries."""
 
 BUSY_MS = 25
-"""First pause after an empty look, for rows of other processes: those of this one wake it at once. Doubles up to
-`relay_idle_ms`; shorter, half of all looks found nothing while rows came every few dozen milliseconds."""
+"""First pause after an empty look, or after a small round of this process' own rows: other processes may have some, and
+those of this one wake it at once. Doubles up to `relay_idle_ms`; shorter, half of all looks found nothing while rows
+came every few dozen milliseconds."""
 
 HOUSEKEEPING_SECONDS = 5.0
 """How often the lag is measured and sent rows are dropped."""

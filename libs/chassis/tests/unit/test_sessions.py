@@ -128,3 +128,36 @@ async def test_the_workers_own_cancellation_ends_it(monkeypatch: pytest.MonkeyPa
     with pytest.raises(asyncio.CancelledError):
         await working
     assert Client.sessions == 1
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError(), RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")]
+)
+async def test_a_hint_that_does_not_arrive_costs_nothing(error: Exception) -> None:
+    worker = _at_a_hint()
+    await worker._hint(_Refuses(error))
+    assert worker._to_hint == {}
+
+
+async def test_a_bug_in_a_hint_is_one() -> None:
+    with pytest.raises(KeyError):
+        await _at_a_hint()._hint(_Refuses(KeyError("a bug")))
+
+
+def _at_a_hint() -> Worker:
+    wanted = Consumer("activities", topics.ACTIVITIES, {ActivityRecorded: Record.of}, record)
+    worker = Worker("probe", wanted, Database(SETTINGS), SETTINGS)
+    worker._to_hint[PARTITION.topic, PARTITION.partition] = 7
+    return worker
+
+
+class _Refuses:
+    """A client whose commits fail."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def commit(self, _: Any) -> None:
+        raise self._error
+
+    def highwater(self, _: TopicPartition) -> None: ...
