@@ -163,7 +163,7 @@ async def list_rule_sets(
     async with database.begin() as tx:
         await store.required_programme(tx, shop)
         found = await store.versions(tx, shop, before=after, limit=limit + 1)
-        activations = (await store.activations(tx, [shop]))[shop]
+        activations = await store.activations(tx, shop)
         page = [_summary(view_of(version, activations, tx.now)) for version in found[:limit]]
     return RuleSets(rule_sets=page, next=page[-1].version if len(found) > limit else None)
 
@@ -209,7 +209,7 @@ async def get_rule_set(request: Request, shop: OpaqueId, version: VersionNumber,
         found = await store.version(tx, shop, version)
         if found is None:
             raise RuleSetNotFound(version)
-        return _whole(view_of(found, (await store.activations(tx, [shop]))[shop], tx.now))
+        return _whole(view_of(found, await store.activations(tx, shop), tx.now))
 
 
 @router.post("/rule-sets/{version}/activate", response_model=RuleSetWhole)

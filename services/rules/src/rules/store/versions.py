@@ -103,19 +103,6 @@ class Activation:
     """Of the version."""
 
 
-async def activations(tx: Transaction, shops: Sequence[str]) -> dict[str, list[Activation]]:
-    """Each shop's beginnings in order; of equal ones the one that was set last comes last."""
-    rows = await tx.driver.fetch(
-        "SELECT a.shop, a.version, a.since, s.created_at FROM activation AS a JOIN rule_set AS s USING (shop, version)"
-        " WHERE a.shop = ANY($1::text[]) ORDER BY a.shop, a.since, a.place",
-        shops,
-    )
-    found: dict[str, list[Activation]] = {shop: [] for shop in shops}
-    for shop, number, since, created_at in rows:
-        found[shop].append(Activation(number, since, created_at))
-    return found
-
-
 async def activate(tx: Transaction, shop: str, number: int, since: datetime, client: str) -> None:
     """Let a version decide from an instant on; a beginning of the same version that is still to come is dropped."""
     await tx.driver.execute(
@@ -134,6 +121,7 @@ class Deciding:
     on: bool
     currency: str
     timeline: Sequence[Activation]
+    """All beginnings in order; of equal ones the one that was set last comes last."""
     pauses: Sequence[tuple[datetime, datetime | None]]
 
     def version_at(self, placed_at: datetime) -> int | None:
@@ -166,6 +154,12 @@ async def deciding(tx: Transaction, shops: Sequence[str]) -> dict[str, Deciding]
         shop: Deciding(on, currency, [Activation(*one) for one in timeline], [tuple(one) for one in pauses])
         for shop, on, currency, timeline, pauses in rows
     }
+
+
+async def activations(tx: Transaction, shop: str) -> Sequence[Activation]:
+    """All beginnings of a shop's versions in order; none without a programme."""
+    found = await deciding(tx, [shop])
+    return found[shop].timeline if shop in found else ()
 
 
 @dataclass(frozen=True, slots=True)

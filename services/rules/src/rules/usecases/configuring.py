@@ -188,7 +188,7 @@ async def _make(tx: Transaction, command: MakeRuleSet) -> RuleSetView | RulesErr
             command.shop, highest + 1, canonical, programme.zone, programme.currency, command.note, tx.now
         )
         await store.insert_version(tx, newest)
-    activations = (await store.activations(tx, [command.shop]))[command.shop]
+    activations = await store.activations(tx, command.shop)
     return view_of(newest, activations, tx.now)
 
 
@@ -212,13 +212,13 @@ async def _activate(tx: Transaction, command: Activate) -> RuleSetView | RulesEr
     found = await store.version(tx, command.shop, command.version)
     if found is None:
         return RuleSetNotFound(command.version)
-    activations = (await store.activations(tx, [command.shop]))[command.shop]
+    activations = await store.activations(tx, command.shop)
     since = command.since or (tx.now if activations else THE_BEGINNING)
     active = [activation for activation in activations if activation.since <= tx.now]
     if command.since is None and active and active[-1].version == command.version:
         return view_of(found, activations, tx.now)
     await store.activate(tx, command.shop, command.version, since, command.client)
-    return view_of(found, (await store.activations(tx, [command.shop]))[command.shop], tx.now)
+    return view_of(found, await store.activations(tx, command.shop), tx.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ async def roll_back(tx: Transaction, commands: Sequence[RollBack]) -> Outcome:
     answers: list[RuleSetView | RulesError] = []
     for command in commands:
         await store.required_programme(tx, command.shop, lock=True)
-        past = [a for a in (await store.activations(tx, [command.shop]))[command.shop] if a.since <= tx.now]
+        past = [a for a in await store.activations(tx, command.shop) if a.since <= tx.now]
         before = [a.version for a in past if a.version != past[-1].version]
         if not before:
             answers.append(NothingToRollBackTo(past[-1].version if past else None))
@@ -269,7 +269,7 @@ async def compare(tx: Transaction, commands: Sequence[Compare]) -> Outcome:
         found = await store.version(tx, command.shop, command.version)
         against = command.against
         if against is None:
-            past = [a for a in (await store.activations(tx, [command.shop]))[command.shop] if a.since <= tx.now]
+            past = [a for a in await store.activations(tx, command.shop) if a.since <= tx.now]
             against = past[-1].version if past else None
         other = None if against is None else await store.version(tx, command.shop, against)
         if found is None:
